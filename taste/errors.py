@@ -1,0 +1,68 @@
+"""Errors for people, and the record of utterances that had to be left out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+class RecipeError(Exception):
+    """What is wrong, in which file or utterance, and what to do: its message is printed without a traceback."""
+
+
+class UtteranceError(RecipeError):
+    """A fault of one utterance: the caller names it, counts it and goes on without it."""
+
+
+class Skipped:
+    """The utterances that a stage left out, each with its reason.
+
+    Example::
+
+        skipped = Skipped("features")
+        try:
+            ...
+        except UtteranceError as error:
+            skipped.add(utt, error)
+        skipped.report(total)
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.reasons: dict[str, str] = {}
+
+    def add(self, utt: str, reason: str | Exception, path: str | Path | None = None) -> None:
+        """Record and log that `utt` is left out; `path` names the file at fault where the reason does not."""
+        self.reasons[utt] = str(reason)
+        where = f" ({path})" if path else ""
+        logger.warning("left out %s%s: %s", utt, where, reason)
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def report(self, total: int) -> None:
+        """Log how many of `total` utterances were left out.
+
+        Raises:
+            RecipeError: nothing is left to go on with.
+        """
+        if self.reasons:
+            logger.warning("%s: left out %d of %d utterances, named above", self.what, len(self), total)
+        if total and len(self) >= total:
+            raise RecipeError(f"{self.what}: none of the {total} utterances could be used; the reasons are named above")
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a script's `main`; a `RecipeError` becomes one message on stderr and exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        main()
+    except RecipeError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
