@@ -1,0 +1,134 @@
+"""Configurations: flat YAML files, checked before any work starts."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from taste.errors import RecipeError
+from taste.files import require
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the joint model; those of CosyVoice-300M stand in its `cosyvoice.yaml`."""
+
+    text_token_size: int
+    speech_token_size: int
+    spk_embed_dim: int
+    text_encoder_input_size: int
+    dim: int
+    attention_heads: int
+    linear_units: int
+    text_encoder_blocks: int
+    llm_blocks: int
+    dropout: float
+    aggregator: str  # none | attention
+    aggregator_heads: int
+    encoder_dim: int  # width of the speech encoder's layers
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a system is trained."""
+
+    seed: int
+    epochs: int
+    batch_units: int  # units of a batch, padding included
+    learning_rate: float
+    aggregator_learning_rate: float
+    warmup_steps: int
+    final_learning_rate: float  # as a fraction of the peak, reached along half a cosine
+    weight_decay: float
+    grad_clip: float
+    dtype: str  # float32 | bfloat16: the type of autocast
+    feats_dropout: float  # fraction of feature values set to zero in training
+
+
+@dataclass(frozen=True)
+class Config:
+    """A system's configuration."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+
+CHOICES = {"aggregator": ("none", "attention"), "dtype": ("float32", "bfloat16")}
+
+
+def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
+    """Read YAML files, a later one overriding an earlier one, then `key=value` overrides.
+
+    Raises:
+        RecipeError: a file is missing or no mapping, a key is unknown, absent or of the wrong type.
+    """
+    values: dict[str, object] = {}
+    origin: dict[str, str] = {}
+    for path in paths:
+        for key, value in _read_mapping(require(path, "the recipe's conf/ directory")).items():
+            values[key], origin[key] = value, str(path)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise RecipeError(f"{override!r}: an override reads key=value")
+        values[key], origin[key] = yaml.safe_load(value), "the command line"
+    known = {field.name for kind in (ModelConfig, TrainConfig) for field in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"{origin[key]}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+    if missing := sorted(known - set(values)):
+        raise RecipeError(f"{', '.join(map(str, paths))}: no value for {', '.join(missing)}")
+    config = Config(_fill(ModelConfig, values, origin), _fill(TrainConfig, values, origin))
+    _check(config, origin)
+    return config
+
+
+def save_config(config: Config) -> str:
+    """The configuration as YAML that `load_config` reads: one setting a line, in a fixed order."""
+    return yaml.safe_dump({**vars(config.model), **vars(config.train)}, sort_keys=False)
+
+
+def _read_mapping(path: Path) -> dict[str, object]:
+    try:
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(mapping, dict):
+        raise RecipeError(f"{path} holds no settings; it should hold one `name: value` a line")
+    return mapping
+
+
+def _fill(kind: type, values: dict[str, object], origin: dict[str, str]) -> typing.Any:
+    """Build a dataclass from the values of its fields, checking each one's type."""
+    types = typing.get_type_hints(kind)
+    checked = {}
+    for name, expected in types.items():
+        value = values[name]
+        if expected is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if expected is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        if type(value) is not expected:
+            raise RecipeError(f"{origin[name]}: {name} is {value!r}; it should be of type {expected.__name__}")
+        checked[name] = value
+    return kind(**checked)
+
+
+def _check(config: Config, origin: dict[str, str]) -> None:
+    for name, choices in CHOICES.items():
+        value = vars(config.model).get(name, vars(config.train).get(name))
+        if value not in choices:
+            raise RecipeError(f"{origin[name]}: {name} is {value!r}; choose one of {', '.join(choices)}")
+    model = config.model
+    for name, heads in (("attention_heads", model.attention_heads), ("aggregator_heads", model.aggregator_heads)):
+        if heads < 1 or model.dim % heads or model.dim // heads % 2:
+            raise RecipeError(f"{origin[name]}: dim {model.dim} does not divide into {heads} heads of even width")
+    for name in ("epochs", "batch_units"):
+        if vars(config.train)[name] < 1:
+            raise RecipeError(f"{origin[name]}: {name} has to be at least 1")

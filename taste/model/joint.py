@@ -1,0 +1,79 @@
+"""The joint model: aggregator and language model on `e_joint = v + z`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from taste.config import ModelConfig
+from taste.model.aggregator import AGGREGATORS
+from taste.model.lm import IGNORE, CosyVoiceLM
+
+
+@dataclass
+class Batch:
+    """Utterances padded to the longest one.
+
+    `deep` and `shallow` are absent (None) where a system reads no speech.
+    """
+
+    utts: list[str]
+    text_token: Tensor  # (batch, text), int64
+    text_length: Tensor  # (batch,)
+    unit: Tensor  # (batch, units), int64
+    unit_length: Tensor  # (batch,)
+    spk_emb: Tensor  # (batch, spk_embed_dim)
+    deep: Tensor | None = None  # (batch, frames, encoder_dim)
+    shallow: Tensor | None = None  # (batch, frames, encoder_dim)
+    frames: Tensor | None = None  # (batch,)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()})
+
+
+@dataclass
+class Prediction:
+    """What the model says of a batch."""
+
+    logits: Tensor  # (batch, units + 1, speech_token_size + 1)
+    target: Tensor  # (batch, units + 1), IGNORE in padding
+    attention: Tensor | None  # (batch, heads, text, frames), None without aggregator
+
+    def losses(self) -> Tensor:
+        """Cross-entropy of every position in nats, zero in padding: (batch, units + 1), float32."""
+        flat = F.cross_entropy(
+            self.logits.float().flatten(0, 1), self.target.flatten(), ignore_index=IGNORE, reduction="none"
+        )
+        return flat.view_as(self.target)
+
+    def loss(self) -> Tensor:
+        """Mean cross-entropy of the units and the ends of speech, upstream's training loss."""
+        return self.losses().sum() / self.counted().sum()
+
+    def counted(self) -> Tensor:
+        """True at units and ends of speech: (batch, units + 1)."""
+        return self.target != IGNORE
+
+
+class JointModel(nn.Module):
+    """CosyVoice's LM on the text states `v`, or on `e_joint = v + z` where the configuration has an aggregator."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.lm = CosyVoiceLM(config)
+        self.aggregator = AGGREGATORS[config.aggregator](config) if config.aggregator != "none" else None
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Teacher-forced prediction of a batch's units."""
+        text = self.lm.encode_text(batch.text_token)
+        attention = None
+        if self.aggregator is not None:
+            z, attention = self.aggregator(text, batch.text_token, batch.deep, batch.shallow, batch.frames)
+            text = text + z
+        logits, target = self.lm(text, batch.text_length, batch.unit, batch.unit_length, batch.spk_emb)
+        return Prediction(logits, target, attention)

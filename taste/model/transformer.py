@@ -1,0 +1,192 @@
+"""The causal transformer with relative positions that CosyVoice-300M uses for its text encoder and its LM.
+
+Parameter names, and so the layout of modules, are upstream's (`cosyvoice/transformer/` of FunAudioLLM/CosyVoice), which
+lets its weights be loaded as they are. With upstream's `static_chunk_size: 1` both encoders see the past only, so only
+the causal case is built.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """True where a position is real: (batch,) lengths -> (batch, size)."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def distance_encoding(size: int, dim: int, device: torch.device) -> Tensor:
+    """Sinusoids of the distances `size - 1, …, 1, 0` between a query and the keys before it: (size, dim), float32.
+
+    Source: Transformer-XL (Dai et al. 2019, appendix B), as ESPnet's `RelPositionalEncoding` orders them.
+    """
+    distance = torch.arange(size - 1, -1, -1, dtype=torch.float32, device=device)[:, None]
+    frequency = torch.exp(torch.arange(0, dim, 2, dtype=torch.float32, device=device) * -(math.log(10000.0) / dim))
+    return torch.stack((torch.sin(distance * frequency), torch.cos(distance * frequency)), dim=-1).flatten(1)
+
+
+def shift_distances(scores: Tensor) -> Tensor:
+    """Turn scores by distance into scores by key, without copying them row by row.
+
+    Args:
+        scores: (batch, heads, queries, keys); column c holds the score of distance `keys - 1 - c`.
+
+    Returns:
+        (batch, heads, queries, keys); column j holds the score of the distance from the query to key j, the last query
+        standing on the last key. Entries of keys after the query are meaningless; a causal mask hides them.
+    """
+    batch, heads, queries, keys = scores.shape
+    return F.pad(scores, (1, 0)).view(batch, heads, keys + 1, queries)[:, :, 1:].reshape(batch, heads, queries, keys)
+
+
+class RelPositionAttention(nn.Module):
+    """Multi-head self-attention with relative positions (Transformer-XL); upstream's `rel_selfattn`."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.linear_q = nn.Linear(dim, dim)
+        self.linear_k = nn.Linear(dim, dim)
+        self.linear_v = nn.Linear(dim, dim)
+        self.linear_out = nn.Linear(dim, dim)
+        self.linear_pos = nn.Linear(dim, dim, bias=False)
+        self.pos_bias_u = nn.Parameter(torch.empty(heads, dim // heads))
+        self.pos_bias_v = nn.Parameter(torch.empty(heads, dim // heads))
+        nn.init.xavier_uniform_(self.pos_bias_u)
+        nn.init.xavier_uniform_(self.pos_bias_v)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Attend from every position to itself and those before it.
+
+        Args:
+            x: (batch, time, dim).
+            positions: (time, dim), `distance_encoding` of the time.
+            mask: (batch, 1, time, time), true where a query may see a key.
+
+        Returns:
+            (batch, time, dim).
+        """
+        batch, time, dim = x.shape
+
+        def split(y: Tensor) -> Tensor:
+            return y.view(-1, time, self.heads, dim // self.heads).transpose(1, 2)
+
+        query, key, value = split(self.linear_q(x)), split(self.linear_k(x)), split(self.linear_v(x))
+        position = split(self.linear_pos(positions))
+        scale = (dim // self.heads) ** -0.5
+        query_v = (query + self.pos_bias_v[:, None]) * scale
+        by_distance = torch.matmul(query_v.to(position.dtype), position.transpose(-2, -1))
+        bias = shift_distances(by_distance).masked_fill(~mask, -torch.inf)
+        query_u = (query + self.pos_bias_u[:, None]).to(value.dtype)
+        attended = F.scaled_dot_product_attention(query_u, key, value, attn_mask=bias, scale=scale)
+        return self.linear_out(attended.transpose(1, 2).reshape(batch, time, dim))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them; upstream's `PositionwiseFeedForward`."""
+
+    def __init__(self, dim: int, linear_units: int, dropout: float, activation: nn.Module) -> None:
+        super().__init__()
+        self.w_1 = nn.Linear(dim, linear_units)
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
+        self.w_2 = nn.Linear(linear_units, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, time, dim) -> (batch, time, dim)."""
+        return self.w_2(self.dropout(self.activation(self.w_1(x))))
+
+
+class EncoderLayer(nn.Module):
+    """One block, normalized before each part.
+
+    `norm_names` are those of the norms before attention and feed-forward: upstream calls them `norm_mha`, `norm_ff` in
+    its conformer and `norm1`, `norm2` in its transformer, which without convolution and macaron are the same block.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        linear_units: int,
+        dropout: float,
+        activation: nn.Module,
+        norm_names: tuple[str, str],
+    ) -> None:
+        super().__init__()
+        self.self_attn = RelPositionAttention(dim, heads)
+        self.feed_forward = FeedForward(dim, linear_units, dropout, activation)
+        self.norm_names = norm_names
+        for name in norm_names:
+            self.add_module(name, nn.LayerNorm(dim, eps=1e-12))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Shapes as in `RelPositionAttention.forward`."""
+        norm_attention, norm_feed_forward = (getattr(self, name) for name in self.norm_names)
+        x = x + self.dropout(self.self_attn(norm_attention(x), positions, mask))
+        return x + self.dropout(self.feed_forward(norm_feed_forward(x)))
+
+
+class InputLayer(nn.Module):
+    """Linear layer, norm, dropout, and for the LM a ReLU; then the scaling that goes with relative positions.
+
+    Upstream's `LinearNoSubsampling` (text encoder) and `LegacyLinearNoSubsampling` (LM).
+    """
+
+    def __init__(self, input_size: int, dim: int, dropout: float, relu: bool) -> None:
+        super().__init__()
+        layers = [nn.Linear(input_size, dim), nn.LayerNorm(dim, eps=1e-5), nn.Dropout(dropout)]
+        self.out = nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
+        self.scale = math.sqrt(dim)
+        self.positional_dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, time, input_size) -> (batch, time, dim) and the encoding of distances (time, dim)."""
+        x = self.out(x) * self.scale
+        positions = distance_encoding(x.shape[1], x.shape[2], x.device)
+        return self.positional_dropout(x), self.positional_dropout(positions)
+
+
+class CausalEncoder(nn.Module):
+    """A stack of blocks in which each position sees itself and the past.
+
+    Args:
+        kind: `conformer` for upstream's text encoder, `transformer` for its LM: they differ in the activation, in the
+            ReLU after the input layer, and in the names of the norms.
+    """
+
+    def __init__(
+        self, kind: str, input_size: int, dim: int, heads: int, linear_units: int, blocks: int, dropout: float
+    ) -> None:
+        super().__init__()
+        is_conformer = kind == "conformer"
+        self.embed = InputLayer(input_size, dim, dropout, relu=not is_conformer)
+        activation = nn.SiLU() if is_conformer else nn.ReLU()
+        norm_names = ("norm_mha", "norm_ff") if is_conformer else ("norm1", "norm2")
+        self.encoders = nn.ModuleList(
+            EncoderLayer(dim, heads, linear_units, dropout, activation, norm_names) for _ in range(blocks)
+        )
+        self.after_norm = nn.LayerNorm(dim, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode sequences that are padded at their end.
+
+        Padding needs no mask of its own: it lies after every real position, where the causal mask hides it.
+
+        Args:
+            x: (batch, time, input_size).
+
+        Returns:
+            (batch, time, dim); rows of padding are meaningless.
+        """
+        time = x.shape[1]
+        x, positions = self.embed(x)
+        mask = torch.ones(time, time, dtype=torch.bool, device=x.device).tril()[None, None]
+        for layer in self.encoders:
+            x = layer(x, positions, mask)
+        return self.after_norm(x)
