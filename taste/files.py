@@ -65,10 +65,15 @@ def require(path: str | Path, made_by: str) -> Path:
     return path
 
 
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's contents."""
-    digest = hashlib.sha256()
+def file_digest(path: str | Path, algorithm: str) -> str:
+    """Hexadecimal digest of a file's contents; `algorithm` is a name that hashlib knows."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's contents."""
+    return file_digest(path, "sha256")
