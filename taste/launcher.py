@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from taste.errors import RecipeError
+from taste.options import positive_int
 
 TAIL_LINES = 10
 TAILS_SHOWN = 3
@@ -114,17 +115,6 @@ def _option_value(option: str, rest: list[str]) -> str:
     if not rest or rest[0].startswith("--"):
         raise RecipeError(f"option {option} needs a value" + (f", got {rest[0]}" if rest else ""))
     return rest.pop(0)
-
-
-def positive_int(option: str, value: str) -> int:
-    """The value of an option that counts something.
-
-    Raises:
-        RecipeError: it is no positive integer.
-    """
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise RecipeError(f"option {option} takes a positive number, got '{value}'")
-    return int(value)
 
 
 def shell_command(arguments: list[str]) -> str:

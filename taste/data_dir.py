@@ -1,0 +1,270 @@
+"""Kaldi data directories: which files they hold, what their lines are about, and how to part them.
+
+Lines are handled as bytes and in blocks, and nothing but the standard library is imported, so that the tools start
+at once and a million utterances take seconds. Ids are what precedes the first white space, in UTF-8; files are sorted
+as `LC_ALL=C sort` does, which is the order of bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from pathlib import Path
+
+from taste.errors import RecipeError
+from taste.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+# What the lines of a table are about. Names that are not matched are none of a data directory's business.
+KINDS = {
+    "utt": re.compile(r"text|utt2\w+|segments|vad\.scp|feats(_\w+)?\.scp|spk_emb\.scp|data\.jsonl"),
+    "reco": re.compile(r"wav\.scp|reco2\w+"),  # recordings; they are the utterances where there is no `segments`
+    "spk": re.compile(r"spk2\w+|cmvn\.scp"),
+}
+# What made a table, or holds for every utterance: goes with the tables unchanged.
+RECORDS = ("units.json", "feats.json", "tokens.json", "spk_emb.json", "frame_shift")
+PARTIAL = ("utt2words",)  # may lack utterances
+
+BLOCK_BYTES = 1 << 24
+UTT_IN_JSON = re.compile(rb'\{"utt": "([^"\\]+)"')
+
+
+def kind_of(name: str) -> str | None:
+    """What the lines of the file `name` are about: "utt", "reco", "spk", or None for a file of another sort."""
+    return next((kind for kind, pattern in KINDS.items() if pattern.fullmatch(name)), None)
+
+
+def tables(data_dir: Path) -> list[Path]:
+    """The tables of a directory by name, without those that link to another of its tables."""
+    return sorted(
+        path for path in data_dir.iterdir() if kind_of(path.name) and path.is_file() and not link_target(path)
+    )
+
+
+def links(data_dir: Path) -> dict[str, str]:
+    """The tables that link to another table of the same directory (`feats_deep.scp`), and the names they link to."""
+    targets = {path.name: link_target(path) for path in data_dir.iterdir() if kind_of(path.name)}
+    return {name: target for name, target in sorted(targets.items()) if target}
+
+
+def link_target(path: Path) -> str | None:
+    """The table of the same directory that `path` links to, or None."""
+    if not path.is_symlink():
+        return None
+    target = str(path.readlink())
+    return target if "/" not in target and kind_of(target) else None
+
+
+def require_data_dir(data_dir: str | Path) -> Path:
+    """Return `data_dir` if it is a directory with `utt2spk`.
+
+    Raises:
+        RecipeError: it is not.
+    """
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise RecipeError(f"no such directory {data_dir}")
+    if not (data_dir / "utt2spk").is_file():
+        raise RecipeError(f"no such file {data_dir / 'utt2spk'}; every data directory has one")
+    return data_dir
+
+
+def keyed_lines(path: Path) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Read a table in blocks of some megabytes.
+
+    Yields:
+        The ids and the lines of a block, each line with its newline.
+
+    Raises:
+        RecipeError: a line without an id, with file and line.
+    """
+    number = 0
+    with open(path, "rb") as stream:
+        while lines := stream.readlines(BLOCK_BYTES):
+            if not lines[-1].endswith(b"\n"):
+                lines[-1] += b"\n"
+            try:
+                if path.name.endswith(".jsonl"):
+                    keys = [_json_utt(line) for line in lines]
+                else:
+                    keys = [line.split(None, 1)[0] for line in lines]
+            except (IndexError, ValueError) as error:
+                raise _no_id(path, number, lines) from error
+            number += len(lines)
+            yield keys, lines
+
+
+def _json_utt(line: bytes) -> bytes:
+    if match := UTT_IN_JSON.match(line):  # as this project writes it
+        return match[1]
+    try:
+        return json.loads(line)["utt"].encode()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError from error
+
+
+def _no_id(path: Path, before: int, lines: Sequence[bytes]) -> RecipeError:
+    for number, line in enumerate(lines, start=before + 1):
+        if not line.strip():
+            return RecipeError(f"{path}:{number}: empty line; utils/fix_data_dir.sh removes it")
+        if path.name.endswith(".jsonl"):
+            try:
+                _json_utt(line)
+            except ValueError:
+                return RecipeError(f'{path}:{number}: not a JSON object with the utterance\'s id as "utt"')
+    return RecipeError(f"{path}: a line without an id")
+
+
+def read_utt2spk(path: Path) -> dict[bytes, bytes]:
+    """Read `utt2spk` in its own order.
+
+    Raises:
+        RecipeError: the file is empty, a line has not two fields, or an utterance occurs twice; with file and line.
+    """
+    lines = path.read_bytes().splitlines()
+    try:
+        utt2spk: dict[bytes, bytes] = dict(map(bytes.split, lines))  # type: ignore[arg-type]
+    except ValueError:
+        utt2spk = {}
+    if not lines:
+        raise RecipeError(f"empty file {path}")
+    if len(utt2spk) != len(lines):
+        raise _bad_utt2spk(path, lines)
+    return utt2spk
+
+
+def _bad_utt2spk(path: Path, lines: Sequence[bytes]) -> RecipeError:
+    seen: set[bytes] = set()
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) != 2:
+            return RecipeError(
+                f"{path}:{number}: 'utt spk' is expected, got {show(line)} ({len(fields)} fields); "
+                "an id cannot hold a space"
+            )
+        if fields[0] in seen:
+            utt = show(fields[0])
+            return RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
+        seen.add(fields[0])
+    return RecipeError(f"{path}: malformed")
+
+
+def show(id_or_line: bytes) -> str:
+    """An id or a line as it stands in messages: decoded, in quotes, and cut where it is long."""
+    text = id_or_line.decode(errors="backslashreplace").rstrip("\n")
+    return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
+def utt2spk_to_spk2utt(utt2spk: Mapping[bytes, bytes], utts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """The utterances of each speaker, speakers and utterances in the order in which they occur in `utts`."""
+    spk2utt: dict[bytes, list[bytes]] = {}
+    for utt in utts:
+        spk2utt.setdefault(utt2spk[utt], []).append(utt)
+    return spk2utt
+
+
+def spk2utt_lines(spk2utt: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
+    """The lines of `spk2utt`: a speaker and its utterances."""
+    return (b"%s %s\n" % (spk, b" ".join(utts)) for spk, utts in spk2utt.items())
+
+
+def write_parts(
+    data_dir: Path, utt2spk: Mapping[bytes, bytes], parts: Sequence[Sequence[bytes]], part_dirs: Sequence[Path]
+) -> None:
+    """Write data directories that each hold some utterances of another: lines as they are and in their order.
+
+    Records are copied, links between tables stay links, and utterances that a table lacks are counted in a warning.
+    Every file appears under its name when it is complete, and `utt2spk` comes last: while it is older than its
+    source, the parts are not finished.
+
+    Args:
+        data_dir: the directory to part.
+        utt2spk: its `utt2spk`.
+        parts: the utterances of each part; an utterance is in one part at most.
+        part_dirs: the directories to write.
+    """
+    indices = [(index,) for index in range(len(parts))]
+    utt_parts = {utt: index for utts, index in zip(parts, indices, strict=True) for utt in utts}
+    part_sets = {
+        "utt": utt_parts,
+        "spk": _parts_of_owners((utt2spk[utt], index) for utt, index in utt_parts.items()),
+        "reco": _recording_parts(data_dir, utt_parts),
+    }
+    for path in sorted(tables(data_dir), key=lambda path: path.name == "utt2spk"):
+        if path.name == "spk2utt":
+            _write_spk2utt(utt2spk, parts, part_dirs)
+            continue
+        kind = kind_of(path.name)
+        wanted = part_sets[kind or "utt"]
+        found = _distribute(path, wanted, part_dirs)
+        if found < len(wanted) and kind != "spk" and path.name not in PARTIAL:
+            logger.warning(
+                "%s has only %d of %d utterances; utils/fix_data_dir.sh %s leaves out the others everywhere",
+                *(path, found, len(wanted), data_dir),
+            )
+    for directory in part_dirs:
+        _copy_records_and_links(data_dir, directory)
+
+
+def _parts_of_owners(pairs: Iterable[tuple[bytes, tuple[int, ...]]]) -> dict[bytes, tuple[int, ...]]:
+    """The parts of speakers or recordings from those of their utterances."""
+    owners: dict[bytes, dict[int, None]] = {}
+    for owner, index in pairs:
+        owners.setdefault(owner, {}).update(zip(index, repeat(None)))
+    return {owner: tuple(indices) for owner, indices in owners.items()}
+
+
+def _recording_parts(data_dir: Path, utt_parts: dict[bytes, tuple[int, ...]]) -> dict[bytes, tuple[int, ...]]:
+    segments = data_dir / "segments"
+    if not segments.is_file():
+        return utt_parts
+    pairs = []
+    for keys, lines in keyed_lines(segments):
+        for utt, line in zip(keys, lines, strict=True):
+            if utt in utt_parts:
+                pairs.append((line.split(None, 2)[1], utt_parts[utt]))
+    return _parts_of_owners(pairs)
+
+
+def _distribute(path: Path, wanted: Mapping[bytes, tuple[int, ...]], part_dirs: Sequence[Path]) -> int:
+    """Write each line of `path` to the parts of its id; returns how many lines belong to a part."""
+    found = 0
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
+        for output in outputs:
+            output.touch()
+        for keys, lines in keyed_lines(path):
+            collected: dict[int, list[bytes]] = {}
+            for key, line in zip(keys, lines, strict=True):
+                if indices := wanted.get(key):
+                    found += 1
+                    for index in indices:
+                        collected.setdefault(index, []).append(line)
+            for index, chosen in collected.items():
+                with open(outputs[index], "ab") as stream:
+                    stream.writelines(chosen)
+    return found
+
+
+def _write_spk2utt(
+    utt2spk: Mapping[bytes, bytes], parts: Sequence[Sequence[bytes]], part_dirs: Sequence[Path]
+) -> None:
+    for utts, directory in zip(parts, part_dirs, strict=True):
+        with atomic_path(directory / "spk2utt") as partial, open(partial, "wb") as stream:
+            stream.writelines(spk2utt_lines(utt2spk_to_spk2utt(utt2spk, utts)))
+
+
+def _copy_records_and_links(data_dir: Path, directory: Path) -> None:
+    for name in RECORDS:
+        if (data_dir / name).is_file():
+            with atomic_path(directory / name) as partial:
+                shutil.copyfile(data_dir / name, partial)
+    for name, target in links(data_dir).items():
+        with atomic_path(directory / name) as partial:
+            partial.symlink_to(target)
