@@ -47,7 +47,6 @@ class TrainConfig:
     weight_decay: float
     grad_clip: float
     dtype: str  # float32 | bfloat16: the type of autocast
-    feats_dropout: float  # fraction of feature values set to zero in training
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,17 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""Progress of long work: a bar on a terminal, plain lines in a log.
+
+A job whose output goes to a log file can still draw its bar on the terminal that $TASTE_TERMINAL names.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -19,9 +24,24 @@ def progress(items: Iterable[T], what: str, total: int | None = None, unit: str 
     """Yield `items`, showing how many are done: tqdm where stderr is a terminal, else a log line now and then."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)
+    with contextlib.ExitStack() as stack:
+        terminal = _terminal(stack)
+        if terminal is not None:
+            items = tqdm(items, desc=what, total=total, unit=unit, dynamic_ncols=True, file=terminal, leave=False)
+        yield from items if sys.stderr.isatty() else _logged(items, what, total, unit)
+
+
+def _terminal(stack: contextlib.ExitStack) -> TextIO | None:
+    """Where to draw a bar, or None."""
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, unit=unit, dynamic_ncols=True)
-        return
+        return sys.stderr
+    with contextlib.suppress(OSError):
+        return stack.enter_context(open(os.environ.get("TASTE_TERMINAL") or "", "w"))
+    return None
+
+
+def _logged(items: Iterable[T], what: str, total: int | None, unit: str) -> Iterator[T]:
+    """Yield `items`, logging a line now and then."""
     start = last = time.monotonic()
     done = 0
     for item in items:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from taste.errors import RecipeError
-from taste.files import atomic_path
+from taste.files import atomic_path, require
 
 
 def read_table(path: str | Path, made_by: str | None = None) -> dict[str, str]:
@@ -58,3 +61,57 @@ def read_int_table(path: str | Path, made_by: str | None = None) -> dict[str, li
         except ValueError as error:
             raise RecipeError(f"{path}: {key}: {error}") from error
     return table
+
+
+class SortedTable:
+    """A sorted table that stays on disk: lines are found by bisection and read when asked for.
+
+    Memory does not grow with the length of the lines, so `utt2s3` of a large corpus can be read in random order.
+    It can be sent to worker processes, each of which opens the file anew.
+    """
+
+    def __init__(self, path: str | Path, made_by: str) -> None:
+        """Index the file.
+
+        Raises:
+            RecipeError: the file is missing (`made_by` names the stage that makes it), or not sorted or not unique.
+        """
+        self.path = require(path, made_by)
+        starts = [0]
+        previous = b""
+        with open(self.path, "rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                key = line.split(None, 1)[0] if line.strip() else b""
+                if key <= previous:
+                    fault = f"{key.decode(errors='replace')!r} is empty, repeated or out of order"
+                    raise RecipeError(f"{path}:{number}: {fault}; utils/fix_data_dir.sh repairs the directory")
+                previous = key
+                starts.append(starts[-1] + len(line))
+        self.starts = array("q", starts)
+        self._stream = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_stream": None}
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def line(self, index: int) -> tuple[str, str]:
+        """Key and value of a line."""
+        if self._stream is None:
+            self._stream = open(self.path, "rb")  # noqa: SIM115 (kept open for the reads to come)
+        start, end = self.starts[index], self.starts[index + 1]
+        key, _, value = os.pread(self._stream.fileno(), end - start, start).decode("utf-8").strip().partition(" ")
+        return key, value.strip()
+
+    def keys(self) -> Iterator[str]:
+        """All keys, in order."""
+        return (self.line(index)[0] for index in range(len(self)))
+
+    def __getitem__(self, key: str) -> str:
+        """The value of `key`, or KeyError."""
+        index = bisect_left(range(len(self)), key.encode(), key=lambda i: self.line(i)[0].encode())
+        found, value = self.line(index) if index < len(self) else ("", "")
+        if found != key:
+            raise KeyError(key)
+        return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +29,11 @@ class Batch:
     deep: Tensor | None = None  # (batch, frames, encoder_dim)
     shallow: Tensor | None = None  # (batch, frames, encoder_dim)
     frames: Tensor | None = None  # (batch,)
+    damaged: dict[str, str] = field(default_factory=dict)  # utterances left out of the batch, and why
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         return Batch(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()})
 
 

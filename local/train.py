@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Train one system (stages 7 to 9): text only, or with an aggregator on top of a text-only system."""
+
+import argparse
+from pathlib import Path
+
+from taste.config import load_config
+from taste.dataset import UnitDataset
+from taste.errors import run_main
+from taste.training import train
+from taste.units.record import require_same_units
+
+
+def main() -> None:
+    """Parse options, train, say where the weights are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("train_dir", type=Path, help="data directory to train on")
+    parser.add_argument("dev_dir", type=Path, help="data directory whose loss chooses the checkpoint")
+    parser.add_argument("system_dir", type=Path, help="where the system goes, e.g. exp/taste")
+    parser.add_argument("--config", nargs="+", required=True, help="YAML files; a later one overrides an earlier one")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings that override the files'")
+    parser.add_argument("--init", type=Path, help="system to start from, e.g. exp/text_only; random weights without")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    options = parser.parse_args()
+
+    config = load_config(options.config, options.set)
+    require_same_units([options.train_dir, options.dev_dir])
+    train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
+    result = train(config, train_set, dev_set, options.system_dir, options.init, options.device)
+    print(f"best dev loss {result['best']['dev_loss']:.4f} after epoch {result['best']['epoch']}: {options.system_dir}")
+
+
+if __name__ == "__main__":
+    run_main(main)

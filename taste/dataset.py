@@ -1,0 +1,186 @@
+"""Utterances of a data directory as batches: units, text tokens, speaker embeddings, encoder layers.
+
+Everything is read when a batch is made, so memory does not grow with the corpus.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from taste.archives import read_array
+from taste.config import ModelConfig
+from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.files import read_json
+from taste.model.joint import Batch
+from taste.tables import SortedTable
+
+logger = logging.getLogger(__name__)
+
+
+class UnitDataset(Dataset):
+    """The utterances of a data directory that have everything a system needs.
+
+    An item is a batch: it is asked for by a list of indices.
+    """
+
+    def __init__(self, data_dir: str | Path, config: ModelConfig) -> None:
+        """Open the directory's tables and check them against the model's sizes.
+
+        Utterances that are missing from a table, or whose units lie outside the vocabulary, are named and left out.
+
+        Raises:
+            RecipeError: a file is missing, a size does not fit the model, or no utterance is left.
+        """
+        self.data_dir = Path(data_dir)
+        self.units_record = read_json(self.data_dir / "units.json", "stage 5")
+        self._check_sizes(config)
+        self.tables = {
+            "utt2s3": SortedTable(self.data_dir / "utt2s3", "stage 5"),
+            "utt2token": SortedTable(self.data_dir / "utt2token", "stage 4"),
+            "spk_emb.scp": SortedTable(self.data_dir / "spk_emb.scp", "stage 6"),
+        }
+        self.reads_speech = config.aggregator != "none"
+        if self.reads_speech:
+            for name in ("feats_deep.scp", "feats_shallow.scp"):
+                self.tables[name] = SortedTable(self.data_dir / name, "stage 4")
+        self.skipped = Skipped(str(self.data_dir))
+        self.utts, self.lengths = self._usable_utts(config)
+
+    def _check_sizes(self, config: ModelConfig) -> None:
+        sizes = [("units.json", "K", "speech_token_size", "stage 5")]
+        sizes += [("spk_emb.json", "dim", "spk_embed_dim", "stage 6")]
+        if config.aggregator != "none":
+            sizes += [("feats.json", "dim", "encoder_dim", "stage 4")]
+        for name, key, setting, stage in sizes:
+            found, expected = read_json(self.data_dir / name, stage)[key], getattr(config, setting)
+            if found != expected:
+                raise RecipeError(
+                    f"{self.data_dir / name}: {key} is {found}, but the model's {setting} is {expected}; "
+                    f"change the model's configuration, or run {stage} again with other options"
+                )
+        vocab_size = read_json(self.data_dir / "tokens.json", "stage 4")["vocab_size"]
+        if vocab_size > config.text_token_size:
+            raise RecipeError(
+                f"{self.data_dir / 'tokens.json'}: vocab_size is {vocab_size}, more than the model's text_token_size "
+                f"of {config.text_token_size}"
+            )
+
+    def _usable_utts(self, config: ModelConfig) -> tuple[list[str], np.ndarray]:
+        """Ids of the utterances that can be used, and the number of units of each."""
+        utts, lengths = [], []
+        table = self.tables["utt2s3"]
+        keys = {name: set(other.keys()) for name, other in self.tables.items()}
+        for index in range(len(table)):
+            utt, value = table.line(index)
+            try:
+                units = np.array(value.split(), dtype=np.int64)
+            except ValueError as error:
+                self.skipped.add(utt, error, table.path)
+                continue
+            missing = [name for name in keys if utt not in keys[name]]
+            if missing:
+                self.skipped.add(utt, f"has units, but is missing from {', '.join(missing)}", self.data_dir)
+            elif not len(units):
+                self.skipped.add(utt, "has no units", table.path)
+            elif units.min() < 0 or units.max() >= config.speech_token_size:
+                beyond = units.max() if units.max() >= config.speech_token_size else units.min()
+                self.skipped.add(utt, f"unit {beyond} lies outside 0 to {config.speech_token_size - 1}", table.path)
+            else:
+                utts.append(utt)
+                lengths.append(len(units))
+        for name in keys:
+            for utt in sorted(keys[name] - keys["utt2s3"]):
+                self.skipped.add(utt, f"is in {name}, but has no units", self.data_dir)
+        self.skipped.report(len(utts) + len(self.skipped))
+        if not utts:
+            raise RecipeError(f"{table.path} is empty; stage 5 makes it")
+        return utts, np.array(lengths)
+
+    def __len__(self) -> int:
+        return len(self.utts)
+
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        """Read a batch. Utterances whose archives are damaged are left out of it and stand in its `damaged`."""
+        rows, damaged = [], {}
+        for index in indices:
+            try:
+                rows.append(self._read(self.utts[index]))
+            except UtteranceError as error:
+                damaged[self.utts[index]] = str(error)
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 6
+
+        def pad(arrays: list[Tensor]) -> tuple[Tensor, Tensor]:
+            lengths = torch.tensor([len(array) for array in arrays])
+            return (pad_sequence(arrays, batch_first=True) if arrays else torch.empty(0)), lengths
+
+        utts, token, unit, spk_emb, deep, shallow = columns
+        batch = Batch(utts, *pad(token), *pad(unit), pad(spk_emb)[0], damaged=damaged)
+        if self.reads_speech:
+            batch.deep, batch.frames = pad(deep)
+            batch.shallow = pad(shallow)[0]
+        return batch
+
+    def _read(self, utt: str) -> tuple[str, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Id, text tokens, units, speaker embedding, deep and shallow layer of an utterance."""
+        token, unit = torch.tensor(self._ids("utt2token", utt)), torch.tensor(self.units(utt))
+        spk_emb = self._array("spk_emb.scp", utt).flatten()
+        if not self.reads_speech:
+            return utt, token, unit, spk_emb, None, None
+        deep, shallow = self._array("feats_deep.scp", utt), self._array("feats_shallow.scp", utt)
+        if len(deep) != len(shallow):
+            raise UtteranceError(
+                f"{len(deep)} deep but {len(shallow)} shallow frames in {self.data_dir}; run stage 4 again"
+            )
+        return utt, token, unit, spk_emb, deep, shallow
+
+    def units(self, utt: str) -> list[int]:
+        """The units of an utterance."""
+        return self._ids("utt2s3", utt)
+
+    def _ids(self, name: str, utt: str) -> list[int]:
+        return [int(number) for number in self.tables[name][utt].split()]
+
+    def _array(self, name: str, utt: str) -> Tensor:
+        return torch.from_numpy(read_array(utt, self.tables[name][utt]).astype(np.float32))
+
+    def batches(self, batch_units: int, seed: int | None = None, epoch: int = 0) -> list[list[int]]:
+        """Indices grouped into batches of utterances of about the same length.
+
+        Args:
+            batch_units: the longest utterance times the number of utterances stays within this (one utterance may be
+                longer than it).
+            seed: shuffles utterances of like length and the batches; None keeps the order of lengths.
+            epoch: another one shuffles otherwise.
+        """
+        order = np.argsort(self.lengths, kind="stable")
+        if seed is not None:
+            random = np.random.default_rng((seed, epoch))
+            order = np.argsort(self.lengths * random.uniform(0.9, 1.1, len(self.lengths)), kind="stable")
+        groups: list[list[int]] = [[]]
+        longest = 0
+        for index in order.tolist():
+            longest = max(longest, int(self.lengths[index]))
+            if groups[-1] and longest * (len(groups[-1]) + 1) > batch_units:
+                groups.append([])
+                longest = int(self.lengths[index])
+            groups[-1].append(index)
+        if seed is not None:
+            random.shuffle(groups)
+        return groups
+
+    def load(self, batches: list[list[int]]) -> Iterator[Batch]:
+        """Read batches in a worker process, ahead of their use; utterances with damaged archives are named once."""
+        for batch in DataLoader(self, sampler=batches, batch_size=None, num_workers=1, prefetch_factor=4):
+            for utt, reason in batch.damaged.items():
+                if utt not in self.skipped.reasons:
+                    self.skipped.add(utt, reason)
+            if batch.utts:
+                yield batch

@@ -1,0 +1,48 @@
+"""Pictures of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import pyplot as plt
+
+from taste.files import atomic_path, require
+
+
+def plot_losses(systems: Mapping[str, Path], path: Path) -> None:
+    """Draw the training loss (smoothed) and the dev loss of systems over their updates.
+
+    Args:
+        systems: name of each system and its directory, which holds `steps.jsonl` and `epochs.jsonl`.
+        path: of the PNG to write.
+    """
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, system_dir in systems.items():
+        steps = _read(system_dir / "steps.jsonl")
+        epochs = _read(system_dir / "epochs.jsonl")
+        loss = np.array([record["loss"] for record in steps])
+        window = max(1, min(len(loss), len(loss) // max(1, len(epochs))))
+        smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
+        (line,) = axes.plot(np.arange(window, len(loss) + 1), smooth, alpha=0.5, linewidth=1)
+        axes.plot(
+            [record["step"] for record in epochs], [record["dev_loss"] for record in epochs],
+            color=line.get_color(), marker="o", markersize=3, label=name,
+        )  # fmt: skip
+    axes.set_xlabel("update")
+    axes.set_ylabel("loss (nats per unit)")
+    axes.set_title("dev loss (dots) and training loss (thin, mean over an epoch)")
+    axes.legend()
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")
+    plt.close(figure)
+
+
+def _read(path: Path) -> list[dict]:
+    lines = require(path, "training").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
