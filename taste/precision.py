@@ -1,0 +1,33 @@
+"""The floating-point type that matrix products run in."""
+
+from __future__ import annotations
+
+import torch
+
+from taste.errors import RecipeError
+
+CHOICES = ("auto", "float32", "bfloat16")
+_CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
+
+
+def compute_dtype(choice: str, device: str | torch.device) -> torch.dtype:
+    """The type for `torch.autocast` on `device`.
+
+    Args:
+        choice: `float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies it (a CPU with AMX or
+            AVX512-BF16, a GPU that supports it), else float32. On a CPU without such instructions a product in
+            bfloat16 takes hundreds of times as long as one in float32.
+        device: `cpu`, `cuda`, `cuda:1`, …
+
+    Raises:
+        RecipeError: no such choice.
+    """
+    if choice not in CHOICES:
+        raise RecipeError(f"--dtype {choice}: it is one of {', '.join(CHOICES)}")
+    if choice != "auto":
+        return getattr(torch, choice)
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # torch before 2.6 cannot tell what the CPU has
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return torch.bfloat16 if any(capabilities.get(name) for name in _CPU_INSTRUCTIONS) else torch.float32
