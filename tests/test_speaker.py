@@ -1,0 +1,111 @@
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from taste.errors import RecipeError, UtteranceError
+from taste.speaker import GE2E, CampplusEncoder, ResemblyzerEncoder, load_speaker_encoder
+
+SECOND = 16000
+
+
+def noise(seconds, seed=0):
+    return np.random.default_rng(seed).normal(scale=0.1, size=int(seconds * SECOND)).astype(np.float32)
+
+
+@pytest.fixture
+def resemblyzer(tmp_path):
+    """The backend with random weights in place of the fetched ones."""
+    torch.manual_seed(0)
+    save_file(GE2E().state_dict(), tmp_path / ResemblyzerEncoder.FILE, {"source_sha256": "0" * 64})
+    return load_speaker_encoder("resemblyzer", tmp_path, None)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.5, 1.6, 3.1, 12.0])
+def test_embeddings_have_length_one_whatever_the_duration(resemblyzer, seconds):
+    embedding = resemblyzer.embed(noise(seconds))
+    assert embedding.shape == (resemblyzer.record["dim"],) and embedding.dtype == np.float32
+    assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_volume_of_quiet_speech_does_not_matter(resemblyzer):
+    samples = 0.1 * noise(2)
+    assert np.allclose(resemblyzer.embed(samples), resemblyzer.embed(0.5 * samples), atol=1e-5)
+
+
+def test_windows_are_those_of_resemblyzer(resemblyzer):
+    # 1.6 s windows every 0.77 s; the last is dropped where less than 1.2 s of it is speech
+    assert resemblyzer._window_starts(SECOND) == [0]
+    assert resemblyzer._window_starts(2 * SECOND) == [0, 77]
+    assert resemblyzer._window_starts(int(1.9 * SECOND)) == [0]
+    assert resemblyzer._window_starts(4 * SECOND) == [0, 77, 154, 231]
+
+
+def test_silence_has_no_speaker(resemblyzer):
+    with pytest.raises(UtteranceError, match="silent"):
+        resemblyzer.embed(np.zeros(SECOND, np.float32))
+
+
+def test_damaged_weights_and_unknown_backends_are_refused(tmp_path):
+    (tmp_path / ResemblyzerEncoder.FILE).write_bytes(b"not safetensors")
+    with pytest.raises(RecipeError, match="damaged"):
+        load_speaker_encoder("resemblyzer", tmp_path, None)
+    with pytest.raises(RecipeError, match="no speaker backend"):
+        load_speaker_encoder("xvector", tmp_path, None)
+
+
+def test_missing_onnxruntime_names_the_requirements(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RecipeError, match=r"pip install -r requirements-campplus\.txt"):
+        load_speaker_encoder("campplus", tmp_path, tmp_path)
+    with pytest.raises(RecipeError, match="--cosyvoice_dir"):
+        load_speaker_encoder("campplus", tmp_path, None)
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")),
+    reason="needs onnx and onnxruntime (requirements-campplus.txt)",
+)
+class TestCampplus:
+    @pytest.fixture
+    def encoder(self, tmp_path):
+        """A stub of campplus.onnx with its input, (batch, frames, 80), and output: each of 192 sums the bins' means."""
+        from onnx import TensorProto, helper, numpy_helper, save
+
+        weights = np.arange(80 * 192, dtype=np.float32).reshape(80, 192) / 1000
+        nodes = [
+            helper.make_node("Abs", ["input"], ["abs"]),
+            helper.make_node("ReduceMean", ["abs"], ["mean"], axes=[1], keepdims=0),
+            helper.make_node("MatMul", ["mean", "weights"], ["output"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "campplus",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["B", "T", 80])],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["B", None])],
+            [numpy_helper.from_array(weights, "weights")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        save(model, str(tmp_path / "campplus.onnx"))
+        return load_speaker_encoder("campplus", tmp_path, tmp_path)
+
+    def test_record_and_shape(self, encoder):
+        assert encoder.record["dim"] == 192 and len(encoder.record["sha256"]) == 64
+        assert encoder.embed(noise(1)).shape == (192,)
+
+    def test_features_have_no_mean_so_the_volume_does_not_matter(self, encoder):
+        assert np.allclose(encoder.embed(noise(1)), encoder.embed(0.5 * noise(1)), atol=1e-2)
+
+    def test_too_short(self, encoder):
+        with pytest.raises(UtteranceError, match="too short"):
+            encoder.embed(noise(0.01))
+
+    def test_damaged_model(self, tmp_path):
+        (tmp_path / "campplus.onnx").write_bytes(b"no model")
+        with pytest.raises(RecipeError, match="cannot be loaded as an ONNX model"):
+            CampplusEncoder(tmp_path / "campplus.onnx")
+        with pytest.raises(RecipeError, match="does not exist"):
+            CampplusEncoder(tmp_path / "absent.onnx")
