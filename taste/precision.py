@@ -28,6 +28,6 @@ def compute_dtype(choice: str, device: str | torch.device) -> torch.dtype:
         return getattr(torch, choice)
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # torch before 2.6 cannot tell what the CPU has
+    # older versions of torch cannot tell what the CPU has
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.bfloat16 if any(capabilities.get(name) for name in _CPU_INSTRUCTIONS) else torch.float32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -136,15 +136,15 @@ def _block(block: ResidualAttentionBlock, x: Tensor, lengths: list[int]) -> Tens
     return x + block.mlp(block.mlp_ln(x))
 
 
-def batches(items: Iterable[T], seconds: float, seconds_of: dict[T, float]) -> Iterator[list[T]]:
-    """Group `items`, in their order, into batches of at most `seconds` of speech (and at least one item)."""
+def batches(items: Iterable[T], size: Callable[[T], float], limit: float) -> Iterator[list[T]]:
+    """Group `items`, in their order, into batches whose sizes add up to at most `limit`; each holds at least one."""
     batch: list[T] = []
     total = 0.0
     for item in items:
-        if batch and total + seconds_of[item] > seconds:
+        if batch and total + size(item) > limit:
             yield batch
             batch, total = [], 0.0
         batch.append(item)
-        total += seconds_of[item]
+        total += size(item)
     if batch:
         yield batch
