@@ -12,6 +12,8 @@ import json
 import logging
 import re
 import shutil
+import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby, repeat
 from pathlib import Path
@@ -161,6 +163,23 @@ def show(id_or_line: bytes) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "…")
 
 
+def read_spk2utt(path: Path) -> dict[bytes, list[bytes]]:
+    """Read `spk2utt` in its own order.
+
+    Raises:
+        RecipeError: a line without an utterance, or a speaker that occurs twice; with file and line.
+    """
+    spk2utt: dict[bytes, list[bytes]] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        spk, *utts = line.split() or [b""]
+        if not utts:
+            raise RecipeError(f"{path}:{number}: 'spk utt utt …' is expected, got {show(line)}")
+        if spk in spk2utt:
+            raise RecipeError(f"{path}:{number}: {show(spk)} occurs twice; utils/fix_data_dir.sh makes spk2utt anew")
+        spk2utt[spk] = utts
+    return spk2utt
+
+
 def utt2spk_to_spk2utt(utt2spk: Mapping[bytes, bytes], utts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     """The utterances of each speaker, speakers and utterances in the order in which they occur in `utts`."""
     spk2utt: dict[bytes, list[bytes]] = {}
@@ -172,6 +191,52 @@ def utt2spk_to_spk2utt(utt2spk: Mapping[bytes, bytes], utts: Iterable[bytes]) ->
 def spk2utt_lines(spk2utt: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
     """The lines of `spk2utt`: a speaker and its utterances."""
     return (b"%s %s\n" % (spk, b" ".join(utts)) for spk, utts in spk2utt.items())
+
+
+def utt2spk_lines(spk2utt: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
+    """The lines of `utt2spk`, from `spk2utt` and in its order."""
+    return (b"%s %s\n" % (utt, spk) for spk, utts in spk2utt.items() for utt in utts)
+
+
+def input_path(arguments: Sequence[str]) -> Path:
+    """The file that a filter reads: the first argument, or else (also for `-`) standard input."""
+    return Path(arguments[0] if arguments and arguments[0] != "-" else "/dev/stdin")
+
+
+def print_lines(lines: Iterable[bytes]) -> None:
+    """Write lines to standard output; where the reader of a pipe has enough (`| head`), the process ends quietly."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.buffer.writelines(lines)
+
+
+def filter_lines(table: Path, id_list: Path, field: int = 1, exclude: bool = False) -> Iterator[bytes]:
+    """The lines of `table` whose id is in `id_list`, as Kaldi's `filter_scp.pl` prints them.
+
+    Args:
+        table: any file of fields parted by white space.
+        id_list: a file whose lines begin with ids.
+        field: in which field of `table`, from 1, the id stands.
+        exclude: choose the lines whose id is not in the list.
+
+    Raises:
+        RecipeError: an empty line in one of the files, or one with too few fields in `table`; with file and line.
+    """
+    ids: set[bytes] = set()
+    for keys, _ in keyed_lines(id_list):
+        ids.update(keys)
+    number = 0
+    for keys, lines in keyed_lines(table):
+        if field > 1:
+            keys = [_field(table, number + index, line, field) for index, line in enumerate(lines, start=1)]
+        number += len(lines)
+        yield from compress(lines, ((key in ids) != exclude for key in keys))
+
+
+def _field(path: Path, number: int, line: bytes, field: int) -> bytes:
+    fields = line.split(None, field)
+    if len(fields) < field:
+        raise RecipeError(f"{path}:{number}: {show(line)} has no field {field}")
+    return fields[field - 1]
 
 
 def write_parts(

@@ -61,12 +61,16 @@ class Skipped:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a `RecipeError` becomes one message on stderr and exit status 1."""
+    """Run a script's `main`; a `RecipeError`, or an error of a file or disk, becomes one message and exit status 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         main()
     except RecipeError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"{Path(sys.argv[0]).name}: error: {reason}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

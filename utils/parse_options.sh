@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
 # Parse command-line options. To be sourced, as in Kaldi: every variable that the script has defined before is an option
 #
 #   stage=1

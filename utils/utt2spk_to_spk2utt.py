@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+"""Turn utt2spk (`utt spk`) into spk2utt (`spk utt utt ...`), speakers in the order in which they first occur.
+
+Usage: utils/utt2spk_to_spk2utt.pl [<utt2spk>] > <spk2utt>
+Reads standard input where no file is given.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+
+from taste.data_dir import input_path, print_lines, read_utt2spk, spk2utt_lines, utt2spk_to_spk2utt
+from taste.errors import run_main
+
+
+def main() -> None:
+    """Convert the file on the command line."""
+    if len(sys.argv) > 2 or sys.argv[1:] == ["--help"]:
+        print(__doc__.strip())
+        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+    utt2spk = read_utt2spk(input_path(sys.argv[1:]))
+    print_lines(spk2utt_lines(utt2spk_to_spk2utt(utt2spk, utt2spk)))
+
+
+if __name__ == "__main__":
+    run_main(main)
