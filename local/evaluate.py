@@ -15,18 +15,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exp_dir", type=Path, help="directory of the systems, e.g. exp")
     parser.add_argument("--systems", nargs="+", required=True, help="names of systems in exp_dir")
-    parser.add_argument("--train_dir", type=Path, required=True, help="for the unit frequencies of the unigram row")
-    parser.add_argument("--test_dirs", nargs="+", type=Path, required=True, help="data directories to test on")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="parent of the sets (default: data)")
+    parser.add_argument("--train_set", default="train", help="for the unigram row's frequencies (default: train)")
+    parser.add_argument("--test_sets", nargs="+", required=True, help="names of the sets to test on")
     parser.add_argument("--reference", default="text_only_continued", help="system that the others are compared with")
     parser.add_argument("--made_by", default="./run.sh", help="command to be quoted in RESULTS.md")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
     device = torch.device(options.device)
-    results = evaluate_systems(options.exp_dir, options.systems, options.train_dir, options.test_dirs, device)
+    train_dir, *test_dirs = (options.data_dir / name for name in (options.train_set, *options.test_sets))
+    results = evaluate_systems(options.exp_dir, options.systems, train_dir, test_dirs, device)
     report = write_report(options.exp_dir, options.made_by, options.reference)
-    for test_dir in options.test_dirs:
-        print(f"\n{test_dir.name}\n{results_table(results, test_dir.name)}")
+    for test_set in options.test_sets:
+        print(f"\n{test_set}\n{results_table(results, test_set)}")
     print(f"\nResults: {report} and {options.exp_dir / 'results.json'}")
 
 

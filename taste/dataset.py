@@ -149,7 +149,7 @@ class UnitDataset(Dataset):
         return [int(number) for number in self.tables[name][utt].split()]
 
     def _array(self, name: str, utt: str) -> Tensor:
-        return torch.from_numpy(read_array(utt, self.tables[name][utt]).astype(np.float32))
+        return torch.tensor(read_array(self.tables[name][utt]))
 
     def batches(self, batch_units: int, seed: int | None = None, epoch: int = 0) -> list[list[int]]:
         """Indices grouped into batches of utterances of about the same length.

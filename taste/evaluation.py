@@ -63,7 +63,7 @@ def score_prediction(batch: Batch, prediction: Prediction) -> dict[str, Score]:
     scores = {}
     for i, utt in enumerate(batch.utts):
         n = int(batch.unit_length[i])
-        changed = torch.ones(n, dtype=torch.bool)
+        changed = torch.zeros(n, dtype=torch.bool)  # the first unit has none before it
         changed[1:] = (batch.unit[i, 1:n] != batch.unit[i, : n - 1]).cpu()
         scores[utt] = Score(
             nll=losses[i, : n + 1].sum().item(),
@@ -114,7 +114,7 @@ class UnitCounts:
         counts = np.ones(units + 1)
         repeated = pairs = 0
         for ids in _unit_sequences(train):
-            counts[ids] += 1
+            counts[:units] += np.bincount(ids, minlength=units)
             counts[units] += 1
             repeated += int((ids[1:] == ids[:-1]).sum())
             pairs += len(ids) - 1
@@ -148,7 +148,7 @@ class UnitCounts:
 
     def _score(self, ids: np.ndarray, nll: np.ndarray, guesses: np.ndarray, end_weight: float = 1.0) -> Score:
         right = guesses == ids[:, None]
-        changed = np.append(True, ids[1:] != ids[:-1])
+        changed = np.append(False, ids[1:] != ids[:-1])
         return Score(
             nll=float(nll.sum() - np.log(end_weight * self.probability[self.end])),
             units=len(ids),

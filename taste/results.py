@@ -18,7 +18,7 @@ from taste.evaluation import Score, UnitCounts, evaluate, score_record, total
 from taste.files import atomic_path, read_json, require, write_json, write_text
 from taste.figures import plot_losses
 from taste.provenance import commit
-from taste.units.record import require_same_units
+from taste.units.record import first_difference, require_same_units
 
 BASELINES = ("unigram", "copy previous unit")
 COLUMNS = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
@@ -69,12 +69,11 @@ def require_trained_on(system_dir: Path, record: Mapping[str, object]) -> None:
         RecipeError: names the first property that differs.
     """
     trained = read_json(system_dir / "train.json", "training")["units"]
-    for key in sorted({*trained, *record}):
-        if trained.get(key) != record.get(key):
-            raise RecipeError(
-                f"{system_dir} was trained on units whose {key} is {trained.get(key)!r}, but the test sets' is "
-                f"{record.get(key)!r}; such results mean nothing. Train again, or run stage 5 with the former settings"
-            )
+    if name := first_difference(trained, record):
+        raise RecipeError(
+            f"{system_dir} was trained on units whose {name} is {trained.get(name)!r}, but the test sets' is "
+            f"{record.get(name)!r}; such results mean nothing. Train again, or run stage 5 with the former settings"
+        )
 
 
 def save_scores(exp_dir: Path, system: str, test_set: str, scores: Mapping[str, Score]) -> None:

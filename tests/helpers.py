@@ -1,13 +1,67 @@
 """Things that several tests need."""
 
-from taste.config import ModelConfig
+from pathlib import Path
+
+import numpy as np
+
+from taste.archives import ArchiveWriter
+from taste.config import Config, ModelConfig, TrainConfig
+from taste.files import write_json
+from taste.tables import write_table
+
+UNITS = 12
 
 
 def model_config(**changes) -> ModelConfig:
     """A tiny model's sizes, some of them changed."""
     sizes = {
-        "text_token_size": 50, "speech_token_size": 12, "spk_embed_dim": 6, "text_encoder_input_size": 8, "dim": 16,
+        "text_token_size": 50, "speech_token_size": UNITS, "spk_embed_dim": 6, "text_encoder_input_size": 8, "dim": 16,
         "attention_heads": 2, "linear_units": 32, "text_encoder_blocks": 1, "llm_blocks": 1, "dropout": 0.0,
-        "aggregator": "none", "aggregator_heads": 2, "encoder_dim": 10,
+        "aggregator": "none", "aggregator_heads": 2, "encoder_dim": 12,
     }  # fmt: skip
     return ModelConfig(**{**sizes, **changes})
+
+
+def tiny_config(aggregator: str = "none", **changes) -> Config:
+    """A tiny system's configuration, some of the training settings changed."""
+    settings = {
+        "seed": 1, "epochs": 2, "batch_units": 400, "learning_rate": 0.01, "aggregator_learning_rate": 0.02,
+        "warmup_steps": 2, "final_learning_rate": 0.1, "weight_decay": 0.0, "grad_clip": 1.0, "dtype": "float32",
+    }  # fmt: skip
+    return Config(model_config(aggregator=aggregator), TrainConfig(**{**settings, **changes}))
+
+
+def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
+    """Write a data directory as stages 4 to 6 leave it.
+
+    The features tell the units, text and speaker say nothing of them: all units of an utterance are one number or the
+    next, drawn by chance, and each frame tells which number.
+    """
+    random = np.random.default_rng(seed)
+    utts = [f"spk{i % 3}-utt{i:04d}" for i in range(n_utts)]
+    code = np.random.default_rng(99).normal(size=(UNITS // 2, 12)).astype(np.float32)
+    units, tokens = {}, {}
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (
+        ArchiveWriter(data_dir / "deep.ark", data_dir / "feats_deep.scp") as deep,
+        ArchiveWriter(data_dir / "shallow.ark", data_dir / "feats_shallow.scp") as shallow,
+        ArchiveWriter(data_dir / "spk_emb.ark", data_dir / "spk_emb.scp") as spk_emb,
+    ):
+        for utt in utts:
+            length = int(random.integers(3, 7))
+            kind = int(random.integers(UNITS // 2))
+            unit = 2 * kind + random.integers(0, 2, length)
+            frames = np.tile(code[kind], (4 * length, 1))
+            token = random.integers(0, 50, length)
+            tokens[utt] = " ".join(map(str, token))
+            units[utt] = " ".join(map(str, unit))
+            deep.write(utt, frames)
+            shallow.write(utt, frames)
+            spk_emb.write(utt, random.normal(size=6).astype(np.float32))
+    write_table(data_dir / "utt2s3", units)
+    write_table(data_dir / "utt2token", tokens)
+    write_json(data_dir / "units.json", {"backend": "kmeans", "model": "tiny.en", "layer": "2", "K": UNITS, "rate": 25})
+    write_json(data_dir / "tokens.json", {"token_type": "whisper", "vocab_size": 50})
+    write_json(data_dir / "feats.json", {"dim": 12})
+    write_json(data_dir / "spk_emb.json", {"dim": 6})
+    return utts

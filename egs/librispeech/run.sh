@@ -122,12 +122,14 @@ fi
 
 if runs 1; then
   log "Stage 1: data directories"
+  subset=(${train_hours:+--hours "$train_hours"} ${train_utts:+--utts "$train_utts"})
+  [[ -n "$dev_parts" ]] || subset+=(--dev_dir data/dev --dev_utts "$dev_utts")
   # shellcheck disable=SC2086
-  local/prepare_data.py "$corpus" $train_parts data/train --seed "$seed" ${train_hours:+--hours "$train_hours"} \
-    ${train_utts:+--utts "$train_utts"} $([[ -n "$dev_parts" ]] || echo --dev_dir data/dev --dev_utts "$dev_utts")
-  for part in ${dev_parts:+dev} $test_parts; do
-    # shellcheck disable=SC2086
-    local/prepare_data.py "$corpus" $([[ "$part" == dev ]] && echo "$dev_parts" || echo "$part") "data/$part"
+  local/prepare_data.py "$corpus" $train_parts data/train --seed "$seed" "${subset[@]}"
+  # shellcheck disable=SC2086
+  [[ -z "$dev_parts" ]] || local/prepare_data.py "$corpus" $dev_parts data/dev
+  for part in $test_parts; do
+    local/prepare_data.py "$corpus" "$part" "data/$part"
   done
   for set in $sets; do
     utils/validate_data_dir.sh --no-feats "data/$set"
@@ -210,7 +212,7 @@ not_built 9 "training taste_rvq"
 if runs 10; then
   log "Stage 10: evaluation"
   # shellcheck disable=SC2086
-  local/evaluate.py "$exp" --systems $systems --train_dir data/train --test_dirs $(printf 'data/%s ' $test_parts) \
+  local/evaluate.py "$exp" --systems $systems --data_dir data --train_set train --test_sets $test_parts \
     --made_by "$command_line" --device "$device"
 fi
 

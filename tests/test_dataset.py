@@ -1,0 +1,110 @@
+"""Batches of a data directory, and what damaged directories get."""
+
+import pickle
+
+import pytest
+import torch
+
+from taste.dataset import UnitDataset
+from taste.errors import RecipeError
+from taste.files import write_json
+from taste.tables import read_int_table, read_table, write_table
+from tests.helpers import make_data_dir, model_config
+
+TASTE = model_config(aggregator="attention")
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    make_data_dir(tmp_path / "data", 20)
+    return tmp_path / "data"
+
+
+def rewrite(path, change):
+    table = read_table(path)
+    change(table)
+    write_table(path, table)
+
+
+def test_batch_holds_what_the_tables_hold(data_dir):
+    dataset = UnitDataset(data_dir, TASTE)
+    batch = next(dataset.load([[3, 0]]))
+    units, tokens = read_int_table(data_dir / "utt2s3"), read_int_table(data_dir / "utt2token")
+    for i, utt in enumerate(batch.utts):
+        assert batch.unit[i, : batch.unit_length[i]].tolist() == units[utt]
+        assert batch.text_token[i, : batch.text_length[i]].tolist() == tokens[utt]
+        assert batch.frames[i] == 4 * len(tokens[utt])
+        assert not batch.deep[i, batch.frames[i] :].any()
+    assert batch.utts == [dataset.utts[3], dataset.utts[0]]
+
+
+def test_every_epoch_has_all_utterances_once_in_another_order(data_dir):
+    dataset = UnitDataset(data_dir, TASTE)
+    first, again, second = (dataset.batches(40, seed=5, epoch=epoch) for epoch in (1, 1, 2))
+    assert first == again
+    assert first != second
+    for groups in (first, second, dataset.batches(40)):
+        assert sorted(index for group in groups for index in group) == list(range(len(dataset)))
+        assert all(max(dataset.lengths[group]) * len(group) <= 40 for group in groups)
+
+
+def test_text_only_needs_no_features(data_dir):
+    for name in ("feats_deep.scp", "feats_shallow.scp", "feats.json"):
+        (data_dir / name).unlink()
+    assert len(UnitDataset(data_dir, model_config())) == 20
+    with pytest.raises(RecipeError, match="stage 4"):
+        UnitDataset(data_dir, TASTE)
+
+
+def test_utterances_missing_from_a_table_are_named_and_left_out(data_dir, caplog):
+    utts = list(read_table(data_dir / "utt2s3"))
+    rewrite(data_dir / "feats_deep.scp", lambda table: table.pop(utts[1]))
+    rewrite(data_dir / "utt2s3", lambda table: table.pop(utts[2]))
+    dataset = UnitDataset(data_dir, TASTE)
+    assert set(utts) - set(dataset.utts) == {utts[1], utts[2]}
+    assert utts[1] in caplog.text and "feats_deep.scp" in caplog.text and utts[2] in caplog.text
+    assert "2 of 20" in caplog.text
+
+
+def test_units_outside_the_vocabulary_are_named(data_dir, caplog):
+    utts = list(read_table(data_dir / "utt2s3"))
+    rewrite(data_dir / "utt2s3", lambda table: table.update({utts[4]: "1 12", utts[5]: "1 x"}))
+    assert not {utts[4], utts[5]} & set(UnitDataset(data_dir, TASTE).utts)
+    assert f"{utts[4]} " in caplog.text and "unit 12" in caplog.text and utts[5] in caplog.text
+
+
+def test_a_cut_archive_costs_only_its_utterances(data_dir, caplog):
+    locations = read_table(data_dir / "feats_deep.scp")
+    last = max(locations, key=lambda utt: int(locations[utt].rpartition(":")[2]))
+    archive = data_dir / "deep.ark"
+    archive.write_bytes(archive.read_bytes()[:-40])
+    dataset = UnitDataset(data_dir, TASTE)
+    for _ in range(2):
+        loaded = [utt for batch in dataset.load(dataset.batches(60)) for utt in batch.utts]
+        assert set(dataset.utts) - set(loaded) == {last}
+    assert caplog.text.count(last) == 1 and "deep.ark" in caplog.text
+
+
+def test_sizes_that_the_model_cannot_take_are_refused(data_dir):
+    write_json(data_dir / "spk_emb.json", {"dim": 192})
+    with pytest.raises(RecipeError, match=r"spk_emb\.json.*192.*spk_embed_dim is 6"):
+        UnitDataset(data_dir, TASTE)
+
+
+def test_nothing_left_is_an_error(data_dir):
+    write_table(data_dir / "utt2token", {"other": "1"})
+    with pytest.raises(RecipeError, match="none of the"):
+        UnitDataset(data_dir, TASTE)
+
+
+def test_unsorted_tables_are_refused_with_the_line(data_dir):
+    lines = (data_dir / "utt2s3").read_text().splitlines(keepends=True)
+    (data_dir / "utt2s3").write_text("".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(RecipeError, match=r"utt2s3:2: .*fix_data_dir"):
+        UnitDataset(data_dir, TASTE)
+
+
+def test_a_dataset_travels_to_worker_processes(data_dir):
+    dataset = UnitDataset(data_dir, model_config())
+    dataset[[0]]  # opens the files
+    assert torch.equal(pickle.loads(pickle.dumps(dataset))[[1]].unit, dataset[[1]].unit)

@@ -1,0 +1,133 @@
+"""Training learns what can be learned, the same way each time, and leaves what stage 10 reads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from taste.checkpoint import BEST, load_system
+from taste.config import load_config
+from taste.dataset import UnitDataset
+from taste.errors import RecipeError
+from taste.evaluation import Score, UnitCounts, evaluate, total
+from taste.files import write_json
+from taste.results import compare, evaluate_systems, load_scores, write_report
+from taste.training import learning_rate_factor, train
+from tests.helpers import UNITS, make_data_dir, tiny_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A text-only system and a TASTE system started from it, on data whose units only the features tell."""
+    root = tmp_path_factory.mktemp("experiment")
+    for seed, (name, n_utts) in enumerate({"train": 300, "dev": 30, "test": 40}.items()):
+        make_data_dir(root / "data" / name, n_utts, seed)
+    for system, config, init in (
+        ("text_only", tiny_config(), None),
+        ("text_only_continued", tiny_config(epochs=12), "text_only"),
+        ("taste", tiny_config("attention", epochs=12), "text_only"),
+    ):
+        sets = [UnitDataset(root / "data" / name, config.model) for name in ("train", "dev")]
+        train(config, *sets, root / "exp" / system, root / "exp" / init if init else None, "cpu")
+    return root
+
+
+def test_every_step_is_logged(experiment):
+    steps = [json.loads(line) for line in (experiment / "exp/taste/steps.jsonl").read_text().splitlines()]
+    result = json.loads((experiment / "exp/taste/train.json").read_text())
+    assert [step["step"] for step in steps] == list(range(1, result["updates"] + 1))
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert len(steps[0]["predicted"]) == len(steps[0]["true"])
+    assert {"top1", "learning_rate", "seconds", "utt"} <= set(steps[0])
+    assert list((experiment / "exp/taste/tensorboard").iterdir())
+
+
+def test_the_best_dev_loss_is_what_is_kept(experiment):
+    system = experiment / "exp/taste"
+    config, model = load_system(system, CPU)
+    dev = UnitDataset(experiment / "data/dev", config.model)
+    loss = total(evaluate(model, dev, 100, CPU, "float32").values()).summary()["loss"]
+    epochs = [json.loads(line)["dev_loss"] for line in (system / "epochs.jsonl").read_text().splitlines()]
+    assert loss == pytest.approx(min(epochs), abs=1e-5)
+
+
+def test_results_show_that_speech_tells_what_text_does_not(experiment):
+    exp, data = experiment / "exp", experiment / "data"
+    systems = ["text_only", "text_only_continued", "taste"]
+    results = evaluate_systems(exp, systems, data / "train", [data / "test"], CPU)["systems"]
+    assert set(results) == {"unigram", "copy previous unit", *systems}
+    assert results["taste"]["test"]["loss"] < 0.85 * results["text_only_continued"]["test"]["loss"]
+    assert results["copy previous unit"]["test"]["top1_change"] == 0
+    assert len({figures["test"]["units"] for figures in results.values()}) == 1
+    report = write_report(exp, "./run.sh", "text_only_continued").read_text()
+    assert "| taste " in report and "copy previous unit" in report and "AdamW" in report and "K 12" in report
+    assert (exp / "figures/loss.png").stat().st_size > 1000
+    scores = [load_scores(exp / name / "eval/test.jsonl") for name in ("taste", "text_only_continued")]
+    interval = compare(*scores)
+    assert interval["low"] < interval["difference"] < interval["high"] < 0
+    assert compare(scores[0], scores[0])["difference"] == 0
+
+
+def test_other_units_than_those_trained_on_are_refused(experiment, tmp_path):
+    make_data_dir(tmp_path / "test", 5)
+    write_json(tmp_path / "test/units.json", {"backend": "kmeans", "model": "base", "layer": "2", "K": 12, "rate": 25})
+    with pytest.raises(RecipeError, match=r"model.*base"):
+        evaluate_systems(experiment / "exp", ["taste"], tmp_path / "test", [tmp_path / "test"], CPU)
+
+
+def test_same_command_same_numbers(experiment, tmp_path):
+    config = tiny_config("attention", epochs=1)
+    sets = [UnitDataset(experiment / "data" / name, config.model) for name in ("train", "dev")]
+    for name in ("a", "b"):
+        train(config, *sets, tmp_path / name, experiment / "exp/text_only", "cpu")
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()]
+        for name in ("a", "b")
+    ]
+    assert losses[0] == losses[1]
+    assert (tmp_path / "a" / BEST).read_bytes() == (tmp_path / "b" / BEST).read_bytes()
+
+
+def test_a_system_of_other_sizes_is_refused_as_a_start(experiment, tmp_path):
+    (tmp_path / "other.yaml").write_text((experiment / "exp/text_only/config.yaml").read_text())
+    config = load_config([tmp_path / "other.yaml"], ["linear_units=64"])
+    sets = [UnitDataset(experiment / "data" / name, config.model) for name in ("train", "dev")]
+    with pytest.raises(RecipeError, match=r"feed_forward\.w_1\.bias.*\[32\].*\[64\]"):
+        train(config, *sets, tmp_path / "system", experiment / "exp/text_only", "cpu")
+
+
+def test_learning_rate_rises_then_falls():
+    settings = tiny_config(warmup_steps=10, final_learning_rate=0.1).train
+    factor = learning_rate_factor(settings, 100)
+    assert factor(0) == pytest.approx(0.1) and factor(9) == factor(10) == 1
+    assert 0.1 < factor(80) < factor(20) < 1 and factor(100) == factor(200) == pytest.approx(0.1)
+
+
+def test_baselines_by_hand(experiment, tmp_path):
+    make_data_dir(tmp_path, 3)
+    (tmp_path / "utt2s3").write_text("a 0 0 1\nb 0 2\n")
+    (tmp_path / "utt2token").write_text("a 1\nb 1\n")
+    spk = next(iter((tmp_path / "spk_emb.scp").read_text().splitlines())).partition(" ")[2]
+    (tmp_path / "spk_emb.scp").write_text(f"a {spk}\nb {spk}\n")
+    dataset = UnitDataset(tmp_path, tiny_config().model)
+    counts = UnitCounts(dataset, UNITS)
+    p = np.ones(UNITS + 1)
+    p[[0, 1, 2, UNITS]] += [3, 1, 1, 2]
+    p /= p.sum()
+    unigram = total(counts.unigram(dataset).values())
+    assert unigram.nll == pytest.approx(-3 * np.log(p[0]) - np.log(p[1]) - np.log(p[2]) - 2 * np.log(p[UNITS]))
+    assert (unigram.top1, unigram.units, unigram.ends, unigram.changes, unigram.change_top1) == (3, 5, 2, 2, 0)
+    copied = total(counts.copy_previous(dataset).values())
+    r = 1 / 3  # one of the three pairs is a repetition
+    expected = 2 * np.log(p[0]) + np.log(r + (1 - r) * p[0])
+    expected += np.log((1 - r) * p[1]) + np.log((1 - r) * p[2]) + 2 * np.log((1 - r) * p[UNITS])
+    assert copied.nll == pytest.approx(-expected)
+    assert copied.top1 == 3  # two first units are the most common one, and one repetition
+
+
+def test_summary_counts_ends_in_the_loss_but_not_in_the_accuracy():
+    summary = Score(nll=6.0, units=2, ends=1, top1=1, top5=2, change_top1=1, changes=2, end_top1=1).summary()
+    assert summary["loss"] == 2 and summary["top1"] == 0.5 and summary["acc"] == pytest.approx(2 / 3)
