@@ -95,7 +95,8 @@ def load_scores(path: Path) -> dict[str, Score]:
     scores = {}
     for line in require(path, "stage 10").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        scores[record.pop("utt")] = Score(**record)
+        utt = record.pop("utt")
+        scores[utt] = Score(**record)
     return scores
 
 
