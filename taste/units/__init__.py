@@ -1,1 +1,1 @@
-"""Discrete speech units (S3): one module a backend, behind the interface of `taste.units.backend`."""
+"""Discrete speech units (S3): one module a backend, behind the interface in `taste.units.backend`."""

@@ -1,0 +1,75 @@
+"""CosyVoice's S3 tokenizer (speech_tokenizer_v1: 50 Hz, 4096 units) through the s3tokenizer package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from whisper.audio import log_mel_spectrogram
+
+from taste.errors import RecipeError
+from taste.files import sha256
+
+MODEL = "speech_tokenizer_v1"
+RATE = 50
+
+
+class CosyvoiceUnits:
+    """Units of an `s3tokenizer.S3Tokenizer`, a batch at a time, as CosyVoice's `tools/extract_speech_token.py`.
+
+    An utterance of n log-mel frames (100 a second) has ceil(n / 2) units.
+    """
+
+    def __init__(self, tokenizer: torch.nn.Module, weights_sha256: str) -> None:
+        self.tokenizer = tokenizer
+        self.record: dict[str, Any] = {
+            "backend": "cosyvoice",
+            "model": MODEL,
+            "weights_sha256": weights_sha256,
+            "layer": None,
+            "K": tokenizer.config.n_codebook_size,
+            "rate": RATE,
+            "codebook_sha256": None,
+        }
+
+    @torch.inference_mode()
+    def encode(self, samples: list[np.ndarray]) -> list[np.ndarray]:
+        """Units of a batch, see `taste.units.backend.UnitBackend.encode`."""
+        from s3tokenizer import padding
+
+        device = self.tokenizer.device
+        mels = [log_mel_spectrogram(utterance, self.tokenizer.config.n_mels) for utterance in samples]
+        mel, mel_length = padding(mels)  # (batch, mels, frames), (batch,)
+        units, units_length = self.tokenizer.quantize(mel.to(device), mel_length.to(device))
+        return [row[:length].cpu().numpy() for row, length in zip(units, units_length, strict=True)]
+
+
+def load_cosyvoice_units(cosyvoice_dir: Path, device: str) -> CosyvoiceUnits:
+    """Load the tokenizer from `speech_tokenizer_v1.onnx` or `.pt` (s3tokenizer's conversion of it).
+
+    Raises:
+        RecipeError: the s3tokenizer package or the weights are missing, or they are of another model.
+    """
+    try:
+        from s3tokenizer import onnx2torch
+        from s3tokenizer.model import S3Tokenizer
+    except ImportError as error:
+        raise RecipeError(
+            f"the unit backend cosyvoice needs s3tokenizer ({error}): pip install -r requirements-cosyvoice.txt"
+        ) from error
+    paths = [cosyvoice_dir / f"{MODEL}.onnx", cosyvoice_dir / f"{MODEL}.pt"]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise RecipeError(
+            f"{paths[0]} does not exist; stage 3 fetches CosyVoice-300M, or --cosyvoice_dir names where you have it"
+        )
+    # the class by its name: s3tokenizer.load_model would choose it by whether "v2" occurs anywhere in the path
+    tokenizer = S3Tokenizer(MODEL)
+    try:
+        state = onnx2torch(str(path)) if path.suffix == ".onnx" else torch.load(path, "cpu", weights_only=True)
+        tokenizer.load_state_dict(state)
+    except Exception as error:  # protobuf, pickle, zip and torch errors
+        raise RecipeError(f"{path} does not hold the weights of {MODEL} ({str(error).splitlines()[0]})") from error
+    return CosyvoiceUnits(tokenizer.eval().to(device), sha256(path))
