@@ -91,15 +91,22 @@ def keyed_lines(path: Path) -> Iterator[tuple[list[bytes], list[bytes]]]:
         while lines := stream.readlines(BLOCK_BYTES):
             if not lines[-1].endswith(b"\n"):
                 lines[-1] += b"\n"
-            try:
-                if path.name.endswith(".jsonl"):
-                    keys = [_json_utt(line) for line in lines]
-                else:
-                    keys = [line.split(None, 1)[0] for line in lines]
-            except (IndexError, ValueError) as error:
-                raise _no_id(path, number, lines) from error
+            keys = line_ids(path.name, lines)
+            if b"" in keys:
+                number += keys.index(b"") + 1
+                raise RecipeError(f"{path}:{number}: a line without an id; utils/fix_data_dir.sh removes it")
             number += len(lines)
             yield keys, lines
+
+
+def line_ids(name: str, lines: Sequence[bytes]) -> list[bytes]:
+    """The ids of lines of the file `name`; empty for a line that has none."""
+    if name.endswith(".jsonl"):
+        return [_json_utt(line) for line in lines]
+    try:
+        return [line.split(None, 1)[0] for line in lines]
+    except IndexError:
+        return [(line.split(None, 1) or [b""])[0] for line in lines]
 
 
 def _json_utt(line: bytes) -> bytes:
@@ -107,20 +114,8 @@ def _json_utt(line: bytes) -> bytes:
         return match[1]
     try:
         return json.loads(line)["utt"].encode()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError from error
-
-
-def _no_id(path: Path, before: int, lines: Sequence[bytes]) -> RecipeError:
-    for number, line in enumerate(lines, start=before + 1):
-        if not line.strip():
-            return RecipeError(f"{path}:{number}: empty line; utils/fix_data_dir.sh removes it")
-        if path.name.endswith(".jsonl"):
-            try:
-                _json_utt(line)
-            except ValueError:
-                return RecipeError(f'{path}:{number}: not a JSON object with the utterance\'s id as "utt"')
-    return RecipeError(f"{path}: a line without an id")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return b""
 
 
 def read_utt2spk(path: Path) -> dict[bytes, bytes]:

@@ -1,0 +1,205 @@
+"""Data directories put in order (`utils/fix_data_dir.sh`)."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from taste.data_dir import (
+    PARTIAL,
+    keyed_lines,
+    kind_of,
+    line_ids,
+    read_spk2utt,
+    show,
+    spk2utt_lines,
+    tables,
+    utt2spk_lines,
+    utt2spk_to_spk2utt,
+)
+from taste.data_dir_validate import MAY_HOLD_TABS, ODD_SPACE, form_of, read_ids
+from taste.errors import RecipeError
+from taste.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+NAMED = 5  # faulty lines of a file that are named one by one
+
+
+@dataclass
+class Table:
+    """A table as it is to be: its ids, sorted and unique, and its lines where they had to be mended."""
+
+    path: Path
+    ids: list[bytes]
+    mended: dict[bytes, bytes] | None = None
+
+    def lines(self) -> dict[bytes, bytes]:
+        """The line of each id, with its newline."""
+        if self.mended is not None:
+            return self.mended
+        return {key: line for keys, lines in keyed_lines(self.path) for key, line in zip(keys, lines, strict=True)}
+
+
+def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
+    """Put a data directory in order, as Kaldi's `fix_data_dir.sh` does.
+
+    Files are sorted, of repeated ids the first line is kept, carriage returns, tabs and empty lines go, and every file
+    keeps those utterances only that all files have with a well-formed line (`utt2words` may lack some), and whose
+    speakers and recordings are everywhere. `spk2utt` follows from `utt2spk`, or the reverse where only the former
+    exists. Originals of the files that change are kept in `.backup`.
+
+    Returns:
+        The numbers of utterances before and after.
+
+    Raises:
+        RecipeError: nothing would remain, or the speakers are not in order; nothing has been changed then.
+    """
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise RecipeError(f"no such directory {data_dir}")
+    _make_utt2spk_if_missing(data_dir)
+    by_name = {path.name: _read_table(path) for path in tables(data_dir) if path.name != "spk2utt"}
+    utt2spk = {utt: line.split()[1] for utt, line in by_name["utt2spk"].lines().items()}
+    utt2reco = {}
+    if "segments" in by_name:
+        utt2reco = {utt: line.split()[1] for utt, line in by_name["segments"].lines().items()}
+    keep = _utterances_to_keep(data_dir, by_name, utt2spk, utt2reco)
+    spk2utt = utt2spk_to_spk2utt(utt2spk, keep)
+    speakers = [utt2spk[utt] for utt in keep]
+    if speakers != sorted(speakers):
+        raise RecipeError(
+            f"{data_dir / 'utt2spk'}: sorted by utterance, the file is not sorted by speaker as well, "
+            "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
+        )
+    wanted = {"utt": keep, "spk": spk2utt, "reco": {utt2reco.get(utt, utt) for utt in keep}}
+    for table in by_name.values():
+        _write_if_changed(table, wanted[kind_of(table.path.name) or "utt"])
+    _replace_if_different(data_dir / "spk2utt", b"".join(spk2utt_lines(spk2utt)))
+    return len(utt2spk), len(keep)
+
+
+def _make_utt2spk_if_missing(data_dir: Path) -> None:
+    path = data_dir / "utt2spk"
+    if path.is_file():
+        return
+    if not (data_dir / "spk2utt").is_file():
+        raise RecipeError(f"no such file {path}; every data directory has one")
+    lines = utt2spk_lines(read_spk2utt(data_dir / "spk2utt"))
+    with atomic_path(path) as partial:
+        partial.write_bytes(b"".join(sorted(lines)))
+    logger.info("made %s from spk2utt", path)
+
+
+def _read_table(path: Path) -> Table:
+    ids, faults = read_ids(path, non_print=True)
+    if not faults:
+        return Table(path, ids)
+    for fault in faults:
+        logger.info("%s", fault)
+    mended = _mended_lines(path)
+    return Table(path, list(mended), mended)
+
+
+def _mended_lines(path: Path) -> dict[bytes, bytes]:
+    """The lines of a faulty table by their ids, sorted; those that cannot be mended are named and left out."""
+    form, description = form_of(path.name)
+    lines: dict[bytes, bytes] = {}
+    left_out = 0
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        line = _mended_line(path.name, line)
+        if not line.strip():
+            continue
+        key = line_ids(path.name, [line])[0]
+        if key in lines:
+            reason = f"{show(key)} has a line before this one"
+        elif not _is_utf8(line):
+            reason = "not valid UTF-8"
+        elif not key or (form and not form(line)):
+            reason = f"expected {description}, got {show(line)}"
+        else:
+            lines[key] = line + b"\n"
+            continue
+        left_out += 1
+        if left_out <= NAMED:
+            logger.warning("%s:%d: line left out: %s", path, number, reason)
+    if left_out > NAMED:
+        logger.warning("%s: %d lines left out in all", path, left_out)
+    return dict(sorted(lines.items()))
+
+
+def _mended_line(name: str, line: bytes) -> bytes:
+    line = line.replace(b"\r", b"")
+    if name not in MAY_HOLD_TABS:
+        line = line.replace(b"\t", b" ")
+    elif name == "wav.scp" and len(fields := line.split(None, 1)) == 2:
+        line = b" ".join(fields)
+    if name == "text" and _is_utf8(line):
+        line = ODD_SPACE.sub(" ", line.decode()).encode()
+    return line
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _utterances_to_keep(
+    data_dir: Path, by_name: Mapping[str, Table], utt2spk: dict[bytes, bytes], utt2reco: dict[bytes, bytes]
+) -> dict[bytes, None]:
+    """The utterances that every file has, in order; which file lacks how many is told."""
+    keep = dict.fromkeys(utt2spk)
+    for name, table in by_name.items():
+        kind = kind_of(name)
+        if name in PARTIAL or name.startswith("reco2"):
+            continue
+        if kind == "spk":
+            owners = utt2spk
+        elif kind == "reco" and utt2reco:
+            owners = utt2reco
+        else:
+            owners = None
+        if owners is None and table.ids == list(keep):
+            continue
+        present = set(table.ids)
+        remaining = {utt: None for utt in keep if (owners.get(utt) if owners else utt) in present}
+        if len(remaining) < len(keep):
+            logger.info("%s lacks %d of %d utterances", table.path, len(keep) - len(remaining), len(keep))
+        keep = remaining
+    if not keep:
+        raise RecipeError(f"{data_dir}: no utterance is in all files (see above), so nothing has been changed")
+    return keep
+
+
+def _write_if_changed(table: Table, keep: Mapping[bytes, object] | set[bytes]) -> None:
+    if table.mended is None and all(map(keep.__contains__, table.ids)):
+        return
+    kept = b"".join(line for key, line in table.lines().items() if key in keep)
+    _replace_if_different(table.path, kept)
+
+
+def _replace_if_different(path: Path, content: bytes) -> None:
+    if path.is_file():
+        before = path.read_bytes()
+        if before == content:
+            return
+        logger.info("%s: %d of %d lines kept", path, content.count(b"\n"), len(before.splitlines()))
+        _back_up(path)
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def _back_up(path: Path) -> None:
+    """Keep the original of `path` in `.backup`; one that is there from before gets a number behind its name."""
+    backup = path.parent / ".backup" / path.name
+    if backup.exists():
+        number = next(n for n in range(1, 1_000_000) if not backup.with_name(f"{path.name}.{n}").exists())
+        backup.rename(backup.with_name(f"{path.name}.{number}"))
+    with atomic_path(backup) as partial:
+        shutil.copy2(path, partial)

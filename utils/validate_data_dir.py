@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Check a data directory.
+
+Usage: utils/validate_data_dir.sh [--no-feats] [--no-text] [--non-print] [--no-wav] [--no-spk-sort] <data-dir>
+ e.g.: utils/validate_data_dir.sh --no-feats data/train
+
+--no-feats, --no-text, --no-wav: feats.scp, text, wav.scp need not be there (they are checked if they are).
+--no-spk-sort: utt2spk need not be sorted by speaker as well as by utterance.
+--non-print: non-printable characters in text are allowed.
+
+Exit status 0 if the directory is valid; else 1, with each fault on a line: file, line, what is wrong, what to do.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+
+from taste.data_dir_validate import validate_data_dir
+from taste.errors import run_main
+
+OPTIONS = {"--no-feats", "--no-text", "--non-print", "--no-wav", "--no-spk-sort"}
+
+
+def main() -> None:
+    """Check the directory on the command line."""
+    given = OPTIONS.intersection(sys.argv[1:])
+    rest = [argument for argument in sys.argv[1:] if argument not in OPTIONS]
+    if len(rest) != 1 or rest[0].startswith("--"):
+        print(__doc__.strip())
+        sys.exit(0 if rest == ["--help"] else 1)
+    faults = validate_data_dir(
+        rest[0],
+        require_feats="--no-feats" not in given,
+        require_text="--no-text" not in given,
+        require_wav="--no-wav" not in given,
+        spk_sort="--no-spk-sort" not in given,
+        non_print="--non-print" in given,
+    )
+    for fault in faults:
+        print(f"utils/validate_data_dir.sh: {fault}")
+    if faults:
+        sys.exit(1)
+    print(f"utils/validate_data_dir.sh: Successfully validated data-directory {rest[0]}")
+
+
+if __name__ == "__main__":
+    run_main(main)
