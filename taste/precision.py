@@ -15,8 +15,8 @@ def compute_dtype(choice: str, device: str | torch.device) -> torch.dtype:
 
     Args:
         choice: `float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies it (a CPU with AMX or
-            AVX512-BF16, a GPU that supports it), else float32. On a CPU without such instructions a product in
-            bfloat16 takes hundreds of times as long as one in float32.
+            AVX512-BF16, a GPU that supports it), else float32. On a CPU without such instructions bfloat16 is
+            several times slower than float32, not faster.
         device: `cpu`, `cuda`, `cuda:1`, …
 
     Raises:

@@ -199,7 +199,7 @@ def _from_path(name: str, weights: str) -> Weights:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         dims, state = checkpoint["dims"], checkpoint["model_state_dict"]
         return vars(ModelDimensions(**dims)), dict(state), str(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or ["no message"])[0]
         raise RecipeError(f"{path} is no openai-whisper checkpoint, or is cut short ({reason})") from error
 

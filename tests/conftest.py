@@ -1,0 +1,51 @@
+"""Fixtures that several tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from whisper.model import ModelDimensions, Whisper
+
+from taste.whisper_weights import load_whisper
+
+
+@pytest.fixture(scope="session")
+def pretrained_dir():
+    """Where the recipe keeps pretrained models: what a test fetches is there for the recipe, and the reverse."""
+    return Path(__file__).parents[1] / "pretrained"
+
+
+@pytest.fixture(scope="session")
+def tiny_en(pretrained_dir):
+    return load_whisper("tiny.en", pretrained_dir)
+
+
+@pytest.fixture(scope="session")
+def toy_whisper():
+    """Whisper with 2 layers of 16 dimensions and random weights, float16 values as openai-whisper stores them."""
+    dims = ModelDimensions(
+        n_mels=80, n_audio_ctx=1500, n_audio_state=16, n_audio_head=2, n_audio_layer=2,
+        n_vocab=60, n_text_ctx=448, n_text_state=16, n_text_head=2, n_text_layer=2,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Whisper(dims)
+        torch.nn.init.normal_(model.decoder.positional_embedding)
+    return model.half().float().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(toy_whisper, tmp_path_factory):
+    """The toy in openai-whisper's file format."""
+    path = tmp_path_factory.mktemp("toy") / "toy.pt"
+    state = {name: tensor.half() for name, tensor in toy_whisper.state_dict().items()}
+    torch.save({"dims": vars(toy_whisper.dims), "model_state_dict": state}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_pretrained_dir(toy_checkpoint, tmp_path_factory):
+    """A `--pretrained_dir` that has the toy under the name `toy`."""
+    path = tmp_path_factory.mktemp("pretrained")
+    load_whisper("toy", path, str(toy_checkpoint))
+    return path
