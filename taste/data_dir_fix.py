@@ -35,6 +35,7 @@ class Table:
 
     path: Path
     ids: list[bytes]
+    lines_before: int
     mended: dict[bytes, bytes] | None = None
 
     def lines(self) -> dict[bytes, bytes]:
@@ -53,7 +54,7 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
     exists. Originals of the files that change are kept in `.backup`.
 
     Returns:
-        The numbers of utterances before and after.
+        The numbers of lines of `utt2spk` before and after.
 
     Raises:
         RecipeError: nothing would remain, or the speakers are not in order; nothing has been changed then.
@@ -78,8 +79,8 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
     wanted = {"utt": keep, "spk": spk2utt, "reco": {utt2reco.get(utt, utt) for utt in keep}}
     for table in by_name.values():
         _write_if_changed(table, wanted[kind_of(table.path.name) or "utt"])
-    _replace_if_different(data_dir / "spk2utt", b"".join(spk2utt_lines(spk2utt)))
-    return len(utt2spk), len(keep)
+    _replace_if_different(data_dir / "spk2utt", b"".join(spk2utt_lines(spk2utt)), "made from utt2spk")
+    return by_name["utt2spk"].lines_before, len(keep)
 
 
 def _make_utt2spk_if_missing(data_dir: Path) -> None:
@@ -97,11 +98,11 @@ def _make_utt2spk_if_missing(data_dir: Path) -> None:
 def _read_table(path: Path) -> Table:
     ids, faults = read_ids(path, non_print=True)
     if not faults:
-        return Table(path, ids)
+        return Table(path, ids, len(ids))
     for fault in faults:
         logger.info("%s", fault)
     mended = _mended_lines(path)
-    return Table(path, list(mended), mended)
+    return Table(path, list(mended), len(ids), mended)
 
 
 def _mended_lines(path: Path) -> dict[bytes, bytes]:
@@ -180,17 +181,16 @@ def _utterances_to_keep(
 def _write_if_changed(table: Table, keep: Mapping[bytes, object] | set[bytes]) -> None:
     if table.mended is None and all(map(keep.__contains__, table.ids)):
         return
-    kept = b"".join(line for key, line in table.lines().items() if key in keep)
-    _replace_if_different(table.path, kept)
+    kept = [line for key, line in table.lines().items() if key in keep]
+    _replace_if_different(table.path, b"".join(kept), f"{len(kept)} of {table.lines_before} lines kept")
 
 
-def _replace_if_different(path: Path, content: bytes) -> None:
+def _replace_if_different(path: Path, content: bytes, message: str) -> None:
     if path.is_file():
-        before = path.read_bytes()
-        if before == content:
+        if path.read_bytes() == content:
             return
-        logger.info("%s: %d of %d lines kept", path, content.count(b"\n"), len(before.splitlines()))
         _back_up(path)
+    logger.info("%s: %s", path, message)
     with atomic_path(path) as partial:
         partial.write_bytes(content)
 

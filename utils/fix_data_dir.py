@@ -28,7 +28,8 @@ def main() -> None:
         print(f"fix_data_dir.sh: kept all {before} utterances.")
     else:
         print(f"fix_data_dir.sh: kept {after} utterances out of {before}")
-    print(f"fix_data_dir.sh: old files are kept in {sys.argv[1]}/.backup")
+    if (backup := Path(sys.argv[1]) / ".backup").is_dir():
+        print(f"fix_data_dir.sh: old files are kept in {backup}")
 
 
 if __name__ == "__main__":
