@@ -65,9 +65,9 @@ $cmd --num-threads "$num_threads" JOB=1:"$nj" "$log" \
   local/utt2text_and_feature.py "$split/JOB" "$ark_dir" "${options[@]}" --job JOB
 
 rm -f "$data/feats.json" "$data"/feats_*.scp # an earlier run may have had other layers
+scps=("$split"/1/feats_l*.scp)
+local/merge_jobs.sh "$data" "$split" "$log" utt2token "${scps[@]##*/}" tokens.json feats.json
 for role in deep shallow; do
   mv "$split/1/feats_$role.scp" "$data"
   rm -f "$split"/*/"feats_$role.scp"
 done
-scps=("$split"/1/feats_*.scp)
-local/merge_jobs.sh "$data" "$split" "$log" utt2token "${scps[@]##*/}" tokens.json feats.json

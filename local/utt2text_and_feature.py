@@ -11,7 +11,7 @@ from taste.archives import STORAGE
 from taste.errors import run_main
 from taste.options import true_or_false
 from taste.precision import CHOICES
-from taste.text_and_features import FeatureOptions, check_space, write_text_and_features
+from taste.text_and_features import FeatureOptions, write_text_and_features
 from taste.text_tokens import TOKEN_TYPES
 
 
@@ -55,10 +55,7 @@ def main() -> None:
     settings = vars(args)
     data_dir, ark_dir, job, dry_run = (settings.pop(name) for name in ("data_dir", "ark_dir", "job", "dry_run"))
     options = FeatureOptions(**{**settings, "layers": args.layers.split()})
-    if dry_run:
-        check_space(data_dir, ark_dir, options)
-    else:
-        write_text_and_features(data_dir, ark_dir, options, job)
+    write_text_and_features(data_dir, ark_dir, options, job, dry_run)
 
 
 run_main(main)

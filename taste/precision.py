@@ -1,4 +1,4 @@
-"""The floating-point type that matrix products run in."""
+"""The device that matrix products run on, and their floating-point type."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ CHOICES = ("auto", "float32", "bfloat16")
 _CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 
 
-def compute_dtype(choice: str, device: str | torch.device) -> torch.dtype:
+def check_device(name: str) -> torch.device:
+    """Return the device `name`: `cpu`, `cuda`, `cuda:1`, …
+
+    Raises:
+        RecipeError: no such device, or torch sees no GPU of that number.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RecipeError(f"--device {name}: it is cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RecipeError(f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs here")
+    return device
+
+
+def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
     """The type for `torch.autocast` on `device`.
 
     Args:
         choice: `float32`, `bfloat16`, or `auto`: bfloat16 where the hardware multiplies it (a CPU with AMX or
             AVX512-BF16, a GPU that supports it), else float32. On a CPU without such instructions bfloat16 is
             several times slower than float32, not faster.
-        device: `cpu`, `cuda`, `cuda:1`, …
+        device: where they run.
 
     Raises:
         RecipeError: no such choice.
@@ -26,7 +41,7 @@ def compute_dtype(choice: str, device: str | torch.device) -> torch.dtype:
         raise RecipeError(f"--dtype {choice}: it is one of {', '.join(CHOICES)}")
     if choice != "auto":
         return getattr(torch, choice)
-    if torch.device(device).type == "cuda":
+    if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     # older versions of torch cannot tell what the CPU has
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()

@@ -16,7 +16,7 @@ from taste.archives import ArchiveWriter, check_storage, matrix_bytes
 from taste.audio import SAMPLE_RATE, read_speech
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path, write_json
-from taste.precision import compute_dtype
+from taste.precision import check_device, compute_dtype
 from taste.progress import progress
 from taste.tables import read_table, write_table
 from taste.text_tokens import load_text_tokenizer
@@ -81,6 +81,8 @@ class FeatureOptions:
         for role, layer in (("deep", self.deep_layer), ("shallow", self.shallow_layer)):
             if layer not in self.layers:
                 raise RecipeError(f'--{role}_layer {layer} is not among --layers "{" ".join(self.layers)}"')
+        if not self.batch_seconds > 0:
+            raise RecipeError(f"--batch_seconds {self.batch_seconds}: it is a positive number")
         return {
             "model": self.whisper_model,
             "source": model["source"],
@@ -91,7 +93,7 @@ class FeatureOptions:
             "dim": model["dims"]["n_audio_state"],
             "frames_per_second": FRAMES_PER_SECOND,
             "pad_to_30s": self.pad_to_30s,
-            "dtype": str(compute_dtype(self.dtype, self.device)).removeprefix("torch."),
+            "dtype": str(compute_dtype(self.dtype, check_device(self.device))).removeprefix("torch."),
             "storage": check_storage(self.storage),
         }
 
@@ -139,7 +141,11 @@ def _megabytes(count: int) -> str:
 
 
 def write_text_and_features(
-    data_dir: str | Path, ark_dir: str | Path, options: FeatureOptions, job: str | None = None
+    data_dir: str | Path,
+    ark_dir: str | Path,
+    options: FeatureOptions,
+    job: str | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Write `utt2token`, `tokens.json`, `feats_*.scp` with their archives, and `feats.json` of a data directory.
 
@@ -151,6 +157,7 @@ def write_text_and_features(
         ark_dir: for the archives, `feats_l2.ark` or, with `job` 3, `feats_l2.3.ark`.
         options: the settings.
         job: the directory is this part of a larger one; it may turn out that none of it can be used.
+        dry_run: stop when the settings and the space have been checked.
 
     Raises:
         RecipeError: an input is missing, a setting cannot be, the disk is full, or no utterance can be used.
@@ -158,6 +165,8 @@ def write_text_and_features(
     data_dir, ark_dir = Path(data_dir), Path(ark_dir)
     check_space(data_dir, ark_dir, options)
     tokenizer = load_text_tokenizer(options.token_type, options.sentencepiece_model)
+    if dry_run:
+        return
     sources, texts = read_table(data_dir / "wav.scp", "stage 1"), read_table(data_dir / "text", "stage 1")
     skipped = Skipped(f"text tokens and features of {data_dir}")
     tokens: dict[str, list[int]] = {}
@@ -191,8 +200,9 @@ def _write_features(
     skipped: Skipped,
 ) -> list[str]:
     """Write the archives, the scp files and the links to those in use; returns the utterances written."""
-    model = load_whisper(options.whisper_model, options.pretrained_dir).to(options.device)
-    dtype = compute_dtype(options.dtype, options.device)
+    device = check_device(options.device)
+    dtype = compute_dtype(options.dtype, device)
+    model = load_whisper(options.whisper_model, options.pretrained_dir).to(device)
     written = []
     with contextlib.ExitStack() as stack:
         archives = {}

@@ -129,12 +129,24 @@ def test_space_is_said_and_refused_before_work_starts(data_dir, tmp_path, option
         ({"layers": ["3", "last"]}, "this Whisper model has 0, 1, 2, last"),
         ({"deep_layer": "2"}, "--deep_layer 2 is not among"),
         ({"storage": "int4"}, "--storage int4"),
+        ({"batch_seconds": 0}, "--batch_seconds 0"),
+        ({"device": "cuda:99"}, "--device cuda:99"),
+        ({"dtype": "int8"}, "--dtype int8"),
+        ({"token_type": "sentencepiece"}, "--sentencepiece_model"),
         ({"whisper_model": "base.en"}, r"whisper-base\.en\.safetensors does not exist; stage 3 makes it"),
     ],
 )
 def test_impossible_options_stop_before_work_starts(data_dir, tmp_path, options, changes, message):
+    before = sorted(data_dir.iterdir())
     with pytest.raises(RecipeError, match=message):
-        check_space(data_dir, tmp_path / "ark", replace(options, **changes))
+        write_text_and_features(data_dir, tmp_path / "ark", replace(options, **changes))
+    assert sorted(data_dir.iterdir()) == before
+
+
+def test_dry_run_writes_nothing(data_dir, tmp_path, options):
+    before = sorted(data_dir.iterdir())
+    write_text_and_features(data_dir, tmp_path / "ark", options, dry_run=True)
+    assert sorted(data_dir.iterdir()) == before
 
 
 def test_missing_or_damaged_durations_are_named(data_dir, tmp_path, options):
