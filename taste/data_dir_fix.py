@@ -44,6 +44,10 @@ class Table:
             return self.mended
         return {key: line for keys, lines in keyed_lines(self.path) for key, line in zip(keys, lines, strict=True)}
 
+    def second_fields(self) -> dict[bytes, bytes]:
+        """The field behind each id: the speaker in `utt2spk`, the recording in `segments`."""
+        return {key: line.split(None, 2)[1] for key, line in self.lines().items()}
+
 
 def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
     """Put a data directory in order, as Kaldi's `fix_data_dir.sh` does.
@@ -64,10 +68,8 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
         raise RecipeError(f"no such directory {data_dir}")
     _make_utt2spk_if_missing(data_dir)
     by_name = {path.name: _read_table(path) for path in tables(data_dir) if path.name != "spk2utt"}
-    utt2spk = {utt: line.split()[1] for utt, line in by_name["utt2spk"].lines().items()}
-    utt2reco = {}
-    if "segments" in by_name:
-        utt2reco = {utt: line.split()[1] for utt, line in by_name["segments"].lines().items()}
+    utt2spk = by_name["utt2spk"].second_fields()
+    utt2reco = by_name["segments"].second_fields() if "segments" in by_name else {}
     keep = _utterances_to_keep(data_dir, by_name, utt2spk, utt2reco)
     spk2utt = utt2spk_to_spk2utt(utt2spk, keep)
     speakers = [utt2spk[utt] for utt in keep]
@@ -76,7 +78,8 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
             f"{data_dir / 'utt2spk'}: sorted by utterance, the file is not sorted by speaker as well, "
             "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
         )
-    wanted = {"utt": keep, "spk": spk2utt, "reco": {utt2reco.get(utt, utt) for utt in keep}}
+    recordings = dict.fromkeys(utt2reco[utt] for utt in keep) if utt2reco else keep
+    wanted = {"utt": keep, "spk": spk2utt, "reco": recordings}
     for table in by_name.values():
         _write_if_changed(table, wanted[kind_of(table.path.name) or "utt"])
     _replace_if_different(data_dir / "spk2utt", b"".join(spk2utt_lines(spk2utt)), "made from utt2spk")
@@ -178,7 +181,7 @@ def _utterances_to_keep(
     return keep
 
 
-def _write_if_changed(table: Table, keep: Mapping[bytes, object] | set[bytes]) -> None:
+def _write_if_changed(table: Table, keep: Mapping[bytes, object]) -> None:
     if table.mended is None and all(map(keep.__contains__, table.ids)):
         return
     kept = [line for key, line in table.lines().items() if key in keep]
