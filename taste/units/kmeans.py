@@ -122,6 +122,8 @@ def train_kmeans(
     data_dir, units_dir = Path(data_dir), Path(units_dir)
     if rate < 1 or FRAMES_PER_SECOND % rate:
         raise RecipeError(f"--rate {rate}: the encoder's {FRAMES_PER_SECOND} frames a second are no multiple of it")
+    if K < 1:
+        raise RecipeError(f"--K {K}: there must be at least one unit")
     whisper = load_whisper(model, pretrained_dir).to(device)
     check_layers([layer], len(whisper.encoder.blocks))
     sample = _sample_frames(data_dir, whisper, layer, rate, frames, seed, allow_pipes)
