@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("data_dir", help="training data, and nothing else: the units must not have seen the test sets")
     parser.add_argument("units_dir", help="folder for codebook.safetensors and units.json, e.g. exp/units")
     parser.add_argument("--model", default="tiny.en", help="Whisper model whose encoder gives the frames")
-    parser.add_argument("--layer", default="2", help="encoder layer: 0 to N, or last")
+    parser.add_argument("--layer", default="3", help="encoder layer: 0 to N, or last")
     parser.add_argument("--K", type=int, default=200, help="number of units")
     parser.add_argument("--rate", type=int, default=25, help="units a second: 50 or a divisor of it")
     parser.add_argument("--frames", type=int, default=200_000, help="frames to fit on, from a sample of the utterances")

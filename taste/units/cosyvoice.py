@@ -65,10 +65,10 @@ def load_cosyvoice_units(cosyvoice_dir: Path, device: str) -> CosyvoiceUnits:
         raise RecipeError(
             f"{paths[0]} does not exist; stage 3 fetches CosyVoice-300M, or --cosyvoice_dir names where you have it"
         )
-    # the class by its name: s3tokenizer.load_model would choose it by whether "v2" occurs anywhere in the path
-    tokenizer = S3Tokenizer(MODEL)
     try:
         state = onnx2torch(str(path)) if path.suffix == ".onnx" else torch.load(path, "cpu", weights_only=True)
+        # the class by its name: s3tokenizer.load_model would choose it by whether "v2" occurs anywhere in the path
+        tokenizer = S3Tokenizer(MODEL)
         tokenizer.load_state_dict(state)
     except Exception as error:  # protobuf, pickle, zip and torch errors
         raise RecipeError(f"{path} does not hold the weights of {MODEL} ({str(error).splitlines()[0]})") from error

@@ -3,6 +3,10 @@
 The mean of each group of frames (of two frames at 25 Hz) is replaced by the index of the nearest centroid, as in
 HuBERT's discrete units (Hsu et al. 2021, arXiv 2106.07447). An utterance of n encoder frames (50 a second) has
 ceil(n * rate / 50) units: a last group that is not full counts as one. Repeated units are kept.
+
+The first layers carry the position embedding so strongly that their units tell the time since the utterance began
+rather than the sound. Of tiny.en's layers, 200 units each on 100 utterances of LibriSpeech, the units of layers 0 and 1
+share 4.9 bits with the position (in steps of 0.4 s), of layer 2 1.3, of layer 3 0.3, of layer 4 0.5, of `last` 4.2.
 """
 
 from __future__ import annotations
