@@ -3,6 +3,7 @@
 set -euo pipefail
 
 nj=1
+num_threads=1
 cmd=utils/run.pl
 backend=resemblyzer
 pretrained_dir=../../pretrained
@@ -14,6 +15,7 @@ help_message="Usage: $0 [options] <data-dir> <log-dir> <ark-dir>
 Writes <data-dir>/spk_emb.scp and spk_emb.json, <ark-dir>/spk_emb.JOB.ark, and one log a job.
 Options (defaults):
   --nj N                 parallel jobs ($nj)
+  --num_threads N        threads of each job ($num_threads)
   --cmd CMD              how they are run ($cmd)
   --backend NAME         resemblyzer, or campplus, which CosyVoice uses ($backend)
   --pretrained_dir DIR   where the weights of resemblyzer are kept ($pretrained_dir)
@@ -30,7 +32,7 @@ data="$1" log_dir="$2" ark_dir="$3"
 
 utils/split_data.sh --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # a launcher with its options
-$cmd JOB=1:"$nj" "$log_dir/spk_emb.JOB.log" \
+$cmd --num-threads "$num_threads" JOB=1:"$nj" "$log_dir/spk_emb.JOB.log" \
   local/utt2spk_emb.py "$data/split${nj}utt/JOB" "$ark_dir/spk_emb.JOB.ark" --backend "$backend" \
   --pretrained_dir "$pretrained_dir" ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"} --allow_pipes "$allow_pipes"
 local/merge_jobs.sh "$data" "$data/split${nj}utt" "$log_dir/spk_emb.JOB.log" spk_emb.scp spk_emb.json

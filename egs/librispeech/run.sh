@@ -27,7 +27,7 @@ shallow_layer=2
 layers=
 storage=float16
 pad_to_30s=false
-feats_dtype=bfloat16
+feats_dtype=auto
 # units
 units_backend=kmeans
 cosyvoice_dir=
@@ -86,7 +86,7 @@ Options and their values now:
   --layers '$layers'             layers to be written (default: the deep and the shallow one)
   --storage $storage          float32, float16 or compressed
   --pad_to_30s $pad_to_30s         pad audio to 30 s before the encoder, as Whisper was trained
-  --feats_dtype $feats_dtype     float32 or bfloat16, for the encoder
+  --feats_dtype $feats_dtype         float32 or bfloat16, for the encoder; auto, by the hardware
   --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 in
   --cosyvoice_dir '$cosyvoice_dir'        this directory)
   --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K, --kmeans_rate $kmeans_rate
@@ -111,6 +111,7 @@ runs() { ((stage <= $1 && $1 <= stop_stage)); }
 not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is done"; fi; }
 
 sets="train dev $test_parts"
+threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
 mkdir -p "$exp"
 
@@ -139,27 +140,30 @@ fi
 if runs 2; then
   log "Stage 2: audio at 16 kHz, one channel"
   for set in $sets; do
-    local/prepare_audio.py "data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" \
-      --figure "$exp/figures/mel_$set.png"
+    figure=()
+    [[ "$set" != train ]] || figure=(--figure "$exp/figures/mel.png")
+    local/prepare_audio.py "data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
   done
 fi
 
 if runs 3; then
   log "Stage 3: pretrained models in $pretrained_dir"
   local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
-    --whisper_model "$whisper_model" --kmeans_model "$kmeans_model"
+    --whisper_models "$whisper_model $kmeans_model" --spk_backend "$spk_backend"
 fi
 
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
+  sentencepiece_model=
   if [[ "$token_type" == sentencepiece ]]; then
-    local/train_sentencepiece.py data/train "$exp/sentencepiece" --vocab_size "$sentencepiece_vocab"
+    sentencepiece_model="$exp/sentencepiece.model"
+    local/train_sentencepiece.py data/train "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
   for set in $sets; do
-    local/feats.sh --nj "$nj" --cmd "$train_cmd" --whisper_model "$whisper_model" --pretrained_dir "$pretrained_dir" \
+    local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" --pretrained_dir "$pretrained_dir" \
       --layers "$encoder_layers" --deep_layer "$deep_layer" --shallow_layer "$shallow_layer" --storage "$storage" \
       --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" --device "$device" --token_type "$token_type" \
-      --allow_pipes "$allow_pipes" "data/$set" "$exp/feats/log/$set" "dump/$set/feats"
+      --sentencepiece_model "$sentencepiece_model" --allow_pipes "$allow_pipes" "data/$set" "$exp/feats/log/$set" "dump/$set/feats"
   done
 fi
 
@@ -170,8 +174,8 @@ if runs 5; then
       --rate "$kmeans_rate" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
   fi
   for set in $sets; do
-    local/s3.sh --nj "$nj" --cmd "$train_cmd" --backend "$units_backend" --cosyvoice_dir "$cosyvoice_dir" \
-      --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
+    local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
+      --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
       "data/$set" "$exp/units/log/$set"
   done
 fi
@@ -179,8 +183,8 @@ fi
 if runs 6; then
   log "Stage 6: speaker embeddings ($spk_backend)"
   for set in $sets; do
-    local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --backend "$spk_backend" --cosyvoice_dir "$cosyvoice_dir" \
-      --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
+    local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
+      --cosyvoice_dir "$cosyvoice_dir" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
       "data/$set" "$exp/spk_emb/log/$set" "dump/$set/spk_emb"
   done
 fi
