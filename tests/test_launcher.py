@@ -24,7 +24,7 @@ QUOTINGS = [
 
 
 def run(*arguments, cwd, **environment):
-    command = [str(argument) for argument in (RUN, *arguments)]
+    command = [str(argument) for argument in (sys.executable, RUN, *arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
 
 
@@ -82,7 +82,7 @@ def test_each_job_has_gpus_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_jobs_and_their_children(tmp_path, number):
-    call = [str(RUN), "JOB=1:2", "--max-jobs-run", "2", "x.JOB.log"]
+    call = [sys.executable, str(RUN), "JOB=1:2", "--max-jobs-run", "2", "x.JOB.log"]
     process = subprocess.Popen([*call, "sleep", "60", "&", "echo", "$!", ">pid.JOB", ";", "wait"], cwd=tmp_path)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not all(_text(tmp_path / f"pid.{job}") for job in (1, 2)):
@@ -141,7 +141,7 @@ def test_a_path_with_an_apostrophe_is_passed_on():
     assert shell_command(["cat", "/data/O'Brien/a.wav"]) == """cat '/data/O'"'"'Brien/a.wav'"""
 
 
-@pytest.mark.skipif("KALDI_ROOT" not in os.environ, reason="KALDI_ROOT is not set: no Kaldi to compare with")
+@pytest.mark.skipif("KALDI_ROOT" not in os.environ, reason="KALDI_ROOT is not set: no Kaldi here")
 @pytest.mark.parametrize("command", QUOTINGS)
 def test_bash_gets_what_kaldi_gives_it(tmp_path, command):
     kaldi = Path(os.environ["KALDI_ROOT"]) / "egs/wsj/s5/utils/parallel/run.pl"
