@@ -12,6 +12,7 @@ import yaml
 
 from taste.errors import RecipeError
 from taste.files import require
+from taste.precision import CHOICES as DTYPES
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TrainConfig:
     final_learning_rate: float  # as a fraction of the peak, reached along half a cosine
     weight_decay: float
     grad_clip: float
-    dtype: str  # float32 | bfloat16: the type of autocast
+    dtype: str  # auto | float32 | bfloat16: the type of autocast; auto goes by the hardware
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Config:
     train: TrainConfig
 
 
-CHOICES = {"aggregator": ("none", "attention"), "dtype": ("float32", "bfloat16")}
+CHOICES = {"aggregator": ("none", "attention"), "dtype": DTYPES}
 
 
 def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:

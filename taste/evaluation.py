@@ -80,14 +80,19 @@ def score_prediction(batch: Batch, prediction: Prediction) -> dict[str, Score]:
 
 @torch.inference_mode()
 def evaluate(
-    model: JointModel, dataset: UnitDataset, batch_units: int, device: torch.device, dtype: str, what: str | None = None
+    model: JointModel,
+    dataset: UnitDataset,
+    batch_units: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    what: str | None = None,
 ) -> dict[str, Score]:
     """Score all utterances of a dataset.
 
     Args:
         model: in any mode; it is left in evaluation mode.
         batch_units: as in `UnitDataset.batches`; it does not change the result beyond rounding.
-        dtype: of autocast, `float32` or `bfloat16`.
+        dtype: of autocast.
         what: shown with the progress, which is not shown without.
 
     Returns:
@@ -99,7 +104,7 @@ def evaluate(
     batches = dataset.load(groups)
     for batch in progress(batches, what, len(groups), "batch") if what else batches:
         batch = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             prediction = model(batch)
         scores.update(score_prediction(batch, prediction))
     return scores

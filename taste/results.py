@@ -50,7 +50,7 @@ def evaluate_systems(
             counts = UnitCounts(UnitDataset(train_dir, config.model), config.model.speech_token_size)
         for test_dir in test_dirs:
             test_set = UnitDataset(test_dir, config.model)
-            scores = evaluate(model, test_set, batch_units, device, "float32", f"{system} on {test_dir.name}")
+            scores = evaluate(model, test_set, batch_units, device, what=f"{system} on {test_dir.name}")
             save_scores(exp_dir, system, test_dir.name, scores)
             results["systems"].setdefault(system, {})[test_dir.name] = total(scores.values()).summary()
             baselines = zip(BASELINES, (counts.unigram, counts.copy_previous), strict=True)
@@ -215,7 +215,7 @@ def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
             "epochs (best)": f"{config['epochs']} ({record['best']['epoch']})",
             "updates": str(record["updates"]),
             "optimizer": record["optimizer"],
-            "dtype": config["dtype"],
+            "dtype": record["dtype"],
             "parameters (trained)": f"{record['parameters']:,} ({record['trained_parameters']:,})",
             "training utterances": str(record["train_utts"]),
             "hardware": record["hardware"],

@@ -20,6 +20,7 @@ from taste.errors import RecipeError
 from taste.evaluation import evaluate, total
 from taste.files import write_json, write_text
 from taste.model.joint import Batch, JointModel, Prediction
+from taste.precision import check_device, compute_dtype
 from taste.progress import progress
 from taste.provenance import hardware, peak_memory_bytes, provenance
 
@@ -44,8 +45,9 @@ def train(
         RecipeError: the sets or the starting point do not fit the configuration, or the loss is not finite.
     """
     start = time.monotonic()
-    target = torch.device(device)
+    target = check_device(device)
     settings = config.train
+    dtype = compute_dtype(settings.dtype, target)
     torch.manual_seed(settings.seed)
     model = JointModel(config.model)
     if init_dir is not None:
@@ -64,12 +66,12 @@ def train(
     for epoch in range(1, settings.epochs + 1):
         for batch in shown(train_set, settings, epoch):
             step_start = time.monotonic()
-            loss, prediction = training_step(model, batch.to(target), optimizer, settings)
+            loss, prediction = training_step(model, batch.to(target), optimizer, settings.grad_clip, dtype)
             rate = schedule.get_last_lr()[0]
             schedule.step()
             step += 1
             log.step(step, epoch, loss, rate, time.monotonic() - step_start, batch, prediction)
-        figures = total(evaluate(model, dev_set, settings.batch_units, target, settings.dtype).values()).summary()
+        figures = total(evaluate(model, dev_set, settings.batch_units, target, dtype).values()).summary()
         record = {"epoch": epoch, "step": step, "dev_loss": figures["loss"], "dev_top1": figures["top1"]}
         log.epoch(record)
         save_weights(system_dir / LAST, model)
@@ -83,6 +85,7 @@ def train(
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "optimizer": type(optimizer).__name__,
+        "dtype": str(dtype).removeprefix("torch."),
         "train": str(train_set.data_dir),
         "train_utts": len(train_set),
         "dev": str(dev_set.data_dir),
@@ -131,7 +134,7 @@ def learning_rate_factor(settings: TrainConfig, steps: int) -> Callable[[int], f
 
 
 def training_step(
-    model: JointModel, batch: Batch, optimizer: torch.optim.Optimizer, settings: TrainConfig
+    model: JointModel, batch: Batch, optimizer: torch.optim.Optimizer, grad_clip: float, dtype: torch.dtype
 ) -> tuple[float, Prediction]:
     """One update.
 
@@ -140,14 +143,14 @@ def training_step(
     """
     model.train()
     device = batch.unit.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         prediction = model(batch)
     loss = prediction.loss()
     if not torch.isfinite(loss):
         raise RecipeError(f"the loss is {loss.item()} on the utterances {', '.join(batch.utts)}")
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
+    nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     optimizer.step()
     return loss.item(), prediction
 

@@ -49,7 +49,7 @@ def test_the_best_dev_loss_is_what_is_kept(experiment):
     system = experiment / "exp/taste"
     config, model = load_system(system, CPU)
     dev = UnitDataset(experiment / "data/dev", config.model)
-    loss = total(evaluate(model, dev, 100, CPU, "float32").values()).summary()["loss"]
+    loss = total(evaluate(model, dev, 100, CPU).values()).summary()["loss"]
     epochs = [json.loads(line)["dev_loss"] for line in (system / "epochs.jsonl").read_text().splitlines()]
     assert loss == pytest.approx(min(epochs), abs=1e-5)
 

@@ -195,7 +195,7 @@ train() {
   shift
   log "Training $system; its log: $exp/$system/train.log"
   TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" $cuda_cmd --num-threads "$(nproc)" "$exp/$system/train.log" \
-    local/train.py data/train data/dev "$exp/$system" --config "$model_config" "$train_config" "conf/$system.yaml" \
+    local/train.py data/train data/dev "$exp/$system" --config "$model_config" "$train_config" "$TASTE_ROOT/conf/$system.yaml" \
     --set "seed=$seed" --device "$device" "$@"
   tail -n 1 "$exp/$system/epochs.jsonl"
 }
