@@ -63,6 +63,15 @@ def link_target(path: Path) -> str | None:
     return target if "/" not in target and kind_of(target) else None
 
 
+def back_up(path: Path) -> None:
+    """Keep the original of `path` in `.backup`; one that is there from before gets a number behind its name."""
+    backup = path.parent / ".backup" / path.name
+    if backup.exists():
+        number = next(n for n in range(1, 1_000_000) if not backup.with_name(f"{path.name}.{n}").exists())
+        backup.rename(backup.with_name(f"{path.name}.{number}"))
+    with atomic_path(backup) as partial:
+        shutil.copy2(path, partial)
+
 def require_data_dir(data_dir: str | Path) -> Path:
     """Return `data_dir` if it is a directory with `utt2spk`.
 

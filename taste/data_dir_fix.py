@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from taste.data_dir import (
     PARTIAL,
+    back_up,
     keyed_lines,
     kind_of,
     line_ids,
@@ -192,17 +192,7 @@ def _replace_if_different(path: Path, content: bytes, message: str) -> None:
     if path.is_file():
         if path.read_bytes() == content:
             return
-        _back_up(path)
+        back_up(path)
     logger.info("%s: %s", path, message)
     with atomic_path(path) as partial:
         partial.write_bytes(content)
-
-
-def _back_up(path: Path) -> None:
-    """Keep the original of `path` in `.backup`; one that is there from before gets a number behind its name."""
-    backup = path.parent / ".backup" / path.name
-    if backup.exists():
-        number = next(n for n in range(1, 1_000_000) if not backup.with_name(f"{path.name}.{n}").exists())
-        backup.rename(backup.with_name(f"{path.name}.{number}"))
-    with atomic_path(backup) as partial:
-        shutil.copy2(path, partial)

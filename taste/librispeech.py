@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taste.audio import MAX_SECONDS, read_audio
+from taste.data_dir import RECORDS, back_up, links, tables
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path
 from taste.progress import progress
-from taste.tables import write_table
+from taste.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".opus", ".ogg")
+TABLES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur", "utt2words", "data.jsonl")  # what stage 1 writes
 READERS = 4  # threads: decoding leaves the interpreter lock
 READ_AHEAD = 64  # files
 
@@ -291,7 +293,10 @@ def _length(utterance: Utterance) -> float | UtteranceError:
 
 
 def write_data_dir(data_dir: str | Path, utterances: list[tuple[Utterance, float]]) -> None:
-    """Write the tables of a data directory (DESIGN: `wav.scp` … `data.jsonl`), each atomically.
+    """Write the tables of a data directory, `wav.scp` to `data.jsonl`, each atomically.
+
+    Where the directory held other utterances before, what later stages made of them (`utt2s3`, `feats_*.scp` …) is
+    moved into `.backup`, so that it cannot be taken for these utterances'.
 
     Args:
         data_dir: the directory, made if need be.
@@ -303,11 +308,14 @@ def write_data_dir(data_dir: str | Path, utterances: list[tuple[Utterance, float
     for utterance, _ in utterances:
         spk2utt.setdefault(utterance.spk, []).append(utterance.utt)
     words = {utterance.utt: utterance.words for utterance, _ in utterances if utterance.words}
+    utt2dur = {utterance.utt: f"{seconds:.4f}" for utterance, seconds in utterances}
+    if (data_dir / "utt2dur").exists() and read_table(data_dir / "utt2dur") != utt2dur:
+        _set_aside_later_tables(data_dir)
     write_table(data_dir / "wav.scp", {utterance.utt: str(utterance.path) for utterance, _ in utterances})
     write_table(data_dir / "text", {utterance.utt: utterance.text for utterance, _ in utterances})
     write_table(data_dir / "utt2spk", {utterance.utt: utterance.spk for utterance, _ in utterances})
     write_table(data_dir / "spk2utt", {spk: " ".join(utts) for spk, utts in spk2utt.items()})
-    write_table(data_dir / "utt2dur", {utterance.utt: f"{seconds:.4f}" for utterance, seconds in utterances})
+    write_table(data_dir / "utt2dur", utt2dur)
     if words:
         write_table(data_dir / "utt2words", words)
     else:
@@ -324,3 +332,17 @@ def write_data_dir(data_dir: str | Path, utterances: list[tuple[Utterance, float
             stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
     hours = sum(seconds for _, seconds in utterances) / 3600
     logger.info("%s: %d utterances of %d speakers, %.2f h", data_dir, len(utterances), len(spk2utt), hours)
+
+
+def _set_aside_later_tables(data_dir: Path) -> None:
+    """Move into `.backup` what stage 1 does not write itself."""
+    later = [path for path in [*tables(data_dir), *map(data_dir.joinpath, RECORDS)] if path.name not in TABLES]
+    later = [path for path in later if path.exists()]
+    for path in later:
+        back_up(path)
+        path.unlink()
+    for name in links(data_dir):
+        (data_dir / name).unlink()
+    if later:
+        names = ", ".join(path.name for path in later)
+        logger.info("%s held other utterances before; of those, .backup keeps %s", data_dir, names)

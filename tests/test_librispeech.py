@@ -141,3 +141,14 @@ def test_nothing_usable_is_an_error_and_leaves_no_directory(tmp_path):
     (tmp_path / "corpus" / "empty").mkdir()
     with pytest.raises(RecipeError, match="hold no <speaker>/<chapter>/"):
         prepare_data(tmp_path / "corpus", ["empty"], tmp_path / "data")
+
+
+def test_tables_of_other_utterances_are_set_aside(corpus, tmp_path):
+    data_dir = tmp_path / "data"
+    prepare_data(corpus, ["train"], data_dir, utts=1)
+    (data_dir / "utt2s3").write_text("of-the-one-utterance 1 2\n")
+    prepare_data(corpus, ["train"], data_dir, utts=1)
+    assert (data_dir / "utt2s3").exists()
+    prepare_data(corpus, ["train"], data_dir)
+    assert not (data_dir / "utt2s3").exists()
+    assert (data_dir / ".backup/utt2s3").read_text() == "of-the-one-utterance 1 2\n"

