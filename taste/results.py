@@ -15,8 +15,8 @@ from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, score_record, total
-from taste.files import atomic_path, read_json, require, write_json, write_text
 from taste.figures import plot_losses
+from taste.files import atomic_path, read_json, require, write_json, write_text
 from taste.provenance import commit
 from taste.units.record import first_difference, require_same_units
 
