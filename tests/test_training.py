@@ -1,6 +1,7 @@
 """Training learns what can be learned, the same way each time, and leaves what stage 10 reads."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, total
 from taste.files import write_json
 from taste.results import compare, evaluate_systems, load_scores, write_report
+from taste.seeds import seed_tables
 from taste.training import learning_rate_factor, train
 from tests.helpers import UNITS, make_data_dir, tiny_config
 
@@ -131,3 +133,19 @@ def test_baselines_by_hand(experiment, tmp_path):
 def test_summary_counts_ends_in_the_loss_but_not_in_the_accuracy():
     summary = Score(nll=6.0, units=2, ends=1, top1=1, top5=2, change_top1=1, changes=2, end_top1=1).summary()
     assert summary["loss"] == 2 and summary["top1"] == 0.5 and summary["acc"] == pytest.approx(2 / 3)
+
+
+def test_seeds_side_by_side(experiment, tmp_path):
+    shutil.copytree(experiment / "exp", tmp_path / "other", dirs_exist_ok=True)
+    config = tmp_path / "other/text_only/config.yaml"
+    with pytest.raises(RecipeError, match="more than once"):
+        seed_tables([experiment / "exp", tmp_path / "other"], "text_only_continued")
+    config.write_text(config.read_text().replace("seed: 1", "seed: 2"))
+    results = json.loads((tmp_path / "other/results.json").read_text())
+    results["systems"]["taste"]["test"]["loss"] += 0.2
+    (tmp_path / "other/results.json").write_text(json.dumps(results))
+    tables = seed_tables([experiment / "exp", tmp_path / "other"], "text_only_continued")
+    assert "seeds 1, 2" in tables and "± 0.1414" in tables
+    names = ("taste", "text_only_continued")
+    difference = compare(*(load_scores(experiment / "exp" / name / "eval/test.jsonl") for name in names))
+    assert tables.count(f"{difference['difference']:+.4f}") == 2

@@ -35,6 +35,7 @@ kmeans_model=tiny.en
 kmeans_layer=3
 kmeans_K=200
 kmeans_rate=25
+kmeans_frames=200000
 # speaker embeddings
 spk_backend=resemblyzer
 # training and evaluation
@@ -89,7 +90,8 @@ Options and their values now:
   --feats_dtype $feats_dtype         float32 or bfloat16, for the encoder; auto, by the hardware
   --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 in
   --cosyvoice_dir '$cosyvoice_dir'        this directory)
-  --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K, --kmeans_rate $kmeans_rate
+  --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K, --kmeans_rate $kmeans_rate   (units a second)
+  --kmeans_frames $kmeans_frames    of the training set, to fit the k-means units on
   --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
   --model_config $model_config, --train_config $train_config
   --seed $seed, --device $device
@@ -172,7 +174,7 @@ if runs 5; then
   log "Stage 5: S3 units ($units_backend)"
   if [[ "$units_backend" == kmeans ]]; then
     local/train_kmeans.py data/train "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" --K "$kmeans_K" \
-      --rate "$kmeans_rate" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
+      --rate "$kmeans_rate" --frames "$kmeans_frames" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
   fi
   for set in $sets; do
     local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
