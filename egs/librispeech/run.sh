@@ -90,7 +90,8 @@ Options and their values now:
   --feats_dtype $feats_dtype         float32 or bfloat16, for the encoder; auto, by the hardware
   --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 in
   --cosyvoice_dir '$cosyvoice_dir'        this directory)
-  --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K, --kmeans_rate $kmeans_rate   (units a second)
+  --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K
+  --kmeans_rate $kmeans_rate           units a second
   --kmeans_frames $kmeans_frames    of the training set, to fit the k-means units on
   --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
   --model_config $model_config, --train_config $train_config
@@ -163,10 +164,11 @@ if runs 4; then
     local/train_sentencepiece.py data/train "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
   for set in $sets; do
-    local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" --pretrained_dir "$pretrained_dir" \
-      --layers "$encoder_layers" --deep_layer "$deep_layer" --shallow_layer "$shallow_layer" --storage "$storage" \
-      --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" --device "$device" --token_type "$token_type" \
-      --sentencepiece_model "$sentencepiece_model" --allow_pipes "$allow_pipes" "data/$set" "$exp/feats/log/$set" "dump/$set/feats"
+    local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
+      --pretrained_dir "$pretrained_dir" --layers "$encoder_layers" --deep_layer "$deep_layer" \
+      --shallow_layer "$shallow_layer" --storage "$storage" --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" \
+      --device "$device" --token_type "$token_type" --sentencepiece_model "$sentencepiece_model" \
+      --allow_pipes "$allow_pipes" "data/$set" "$exp/feats/log/$set" "dump/$set/feats"
   done
 fi
 
@@ -178,8 +180,8 @@ if runs 5; then
   fi
   for set in $sets; do
     local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
-      --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
-      "data/$set" "$exp/units/log/$set"
+      --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" \
+      --allow_pipes "$allow_pipes" "data/$set" "$exp/units/log/$set"
   done
 fi
 
