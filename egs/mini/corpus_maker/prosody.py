@@ -87,6 +87,8 @@ def apply_prosody(speech: Speech, prosody: Prosody) -> Speech:
         call(duration_tier, "Add point", time, factor)
     call([manipulation, duration_tier], "Replace duration tier")
     call([manipulation, _pitch_tier(sound, edges, prosody)], "Replace pitch tier")
+    # Praat stretches what is unvoiced with random pieces; without a seed the samples differ from run to run.
+    parselmouth.praat.run("random_initializeWithSeedUnsafelyButPredictably (1)")
     stretched = call(manipulation, "Get resynthesis (overlap-add)")
     new_edges = _integral(edges, knots, factors)
     return _with_pauses(stretched.values[0], new_edges, prosody)
