@@ -83,7 +83,12 @@ def test_each_job_has_gpus_of_its_own(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_jobs_and_their_children(tmp_path, number):
     call = [sys.executable, str(RUN), "JOB=1:2", "--max-jobs-run", "2", "x.JOB.log"]
-    process = subprocess.Popen([*call, "sleep", "60", "&", "echo", "$!", ">pid.JOB", ";", "wait"], cwd=tmp_path)
+    call += ["sleep", "60", "&", "echo", "$!", ">pid.JOB", ";", "wait"]
+
+    def heed_signal():  # tests that run in the background of a shell inherit that SIGINT is ignored
+        signal.signal(number, signal.SIG_DFL)
+
+    process = subprocess.Popen(call, cwd=tmp_path, preexec_fn=heed_signal)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not all(_text(tmp_path / f"pid.{job}") for job in (1, 2)):
         time.sleep(0.05)
