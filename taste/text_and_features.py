@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taste.archives import ArchiveWriter, check_storage, matrix_bytes
-from taste.audio import SAMPLE_RATE, read_speech
+from taste.audio import SAMPLE_RATE
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path, write_json
 from taste.precision import check_device, compute_dtype
@@ -25,9 +24,9 @@ from taste.whisper_features import (
     WINDOW_SAMPLES,
     batches,
     check_layers,
-    check_length,
     encode,
     frames_of,
+    read_usable,
 )
 from taste.whisper_weights import load_whisper, whisper_record
 
@@ -210,7 +209,7 @@ def _write_features(
             scp = data_dir / scp_name(layer)
             ark = ark_dir / f"{scp.stem}{f'.{job}' if job else ''}.ark"
             archives[layer] = stack.enter_context(ArchiveWriter(ark, scp, options.storage))
-        speech = _speech(progress(sources.items(), "features"), options.allow_pipes, skipped)
+        speech = read_usable(progress(sources.items(), "features"), options.allow_pipes, skipped)
         for batch in batches(speech, _seconds_padded if options.pad_to_30s else _seconds, options.batch_seconds):
             features = encode(model, [samples for _, samples in batch], options.layers, options.pad_to_30s, dtype)
             for (utt, _), by_layer in zip(batch, features, strict=True):
@@ -221,19 +220,6 @@ def _write_features(
         with atomic_path(data_dir / f"feats_{role}.scp") as partial:
             partial.symlink_to(scp_name(layer))
     return written
-
-
-def _speech(
-    sources: Iterator[tuple[str, str]], allow_pipes: bool, skipped: Skipped
-) -> Iterator[tuple[str, np.ndarray]]:
-    for utt, source in sources:
-        try:
-            samples = read_speech(source, allow_pipes)
-            check_length(samples)
-        except UtteranceError as error:
-            skipped.add(utt, error)
-            continue
-        yield utt, samples
 
 
 def _seconds(item: tuple[str, np.ndarray]) -> float:

@@ -12,7 +12,8 @@ import whisper.audio
 from torch import Tensor
 from whisper.model import AudioEncoder, ResidualAttentionBlock, Whisper
 
-from taste.errors import RecipeError, UtteranceError
+from taste.audio import read_speech
+from taste.errors import RecipeError, Skipped, UtteranceError
 
 LAST = "last"
 FRAMES_PER_SECOND = 50
@@ -98,6 +99,24 @@ def check_length(samples: np.ndarray) -> int:
         seconds = len(samples) / whisper.audio.SAMPLE_RATE
         raise UtteranceError(f"audio of {seconds:.3f} s; Whisper's encoder takes 0.02 s to 30 s")
     return len(samples)
+
+
+def read_usable(
+    sources: Iterable[tuple[str, str]], allow_pipes: bool, skipped: Skipped
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Read the audio of `wav.scp` entries.
+
+    Yields:
+        (utt, samples) of those the encoder can take: 16 kHz, one channel, 0.02 s to 30 s; the others go to `skipped`.
+    """
+    for utt, source in sources:
+        try:
+            samples = read_speech(source, allow_pipes)
+            check_length(samples)
+        except UtteranceError as error:
+            skipped.add(utt, error)
+            continue
+        yield utt, samples
 
 
 def _log_mel(model: Whisper, samples: np.ndarray, pad_to_30s: bool) -> Tensor:
