@@ -26,17 +26,16 @@ VOICES = (
     Voice("11", "M", "flite", "rms"),
     Voice("12", "F", "flite", "slt"),
     Voice("13", "M", "flite", "kal16"),
-    Voice("14", "F", "espeak-ng", "en-us+f5"),
-    Voice("15", "F", "espeak-ng", "en-us+Annie"),
-    Voice("16", "M", "espeak-ng", "en-us+m1"),
-    Voice("17", "M", "espeak-ng", "en-us+m3"),
+    Voice("14", "M", "flite", "awb"),
+    Voice("15", "M", "espeak-ng", "en-us+m1"),
+    Voice("16", "F", "espeak-ng", "en-us+steph"),
 )
 UNSEEN_VOICES = (
-    Voice("18", "M", "flite", "awb"),
-    Voice("19", "F", "espeak-ng", "en-us+steph"),
+    Voice("17", "F", "espeak-ng", "en-us+Annie"),
+    Voice("18", "M", "espeak-ng", "en-us+m3"),
 )
 # Set: its voices, utterances of each voice. A speaker has one chapter a set, numbered in this order from 1.
-SETS = {"train": (VOICES, 150), "dev": (VOICES, 12), "test": (VOICES, 18), "test_unseen": (UNSEEN_VOICES, 40)}
+SETS = {"train": (VOICES, 170), "dev": (VOICES, 14), "test": (VOICES, 25), "test_unseen": (UNSEEN_VOICES, 40)}
 BITRATE = 11  # kbit/s, the lowest at which opus keeps all of the 8 kHz band with some room
 
 
