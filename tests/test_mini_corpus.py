@@ -10,7 +10,7 @@ from taste.tables import read_table
 
 EXAMPLE = Path(__file__).parents[1] / "egs/mini"
 CORPUS = EXAMPLE / "corpus"
-UTTERANCES = {"train": 1050, "dev": 84, "test": 126, "test_unseen": 80}
+UTTERANCES = {"train": 1020, "dev": 84, "test": 150, "test_unseen": 80}
 
 
 def transcripts(name):
