@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from kaldiio.matio import read_kaldi
 
 from taste.errors import RecipeError, UtteranceError
 from taste.files import atomic_path
-from taste.tables import read_table, write_table
+from taste.tables import write_table
 
 # What kaldiio is told, and the bytes that a value and a column take. Kaldi itself reads float32 and compressed;
 # it has no 16-bit type, so float16 is kept in kaldiio's own form, which holds a .npy file.
@@ -104,43 +104,6 @@ class ArchiveWriter:
             offset = self._stream.tell() + len(f"{utt} ".encode())
             kaldiio.save_ark(self._stream, {utt: np.ascontiguousarray(array, dtype=dtype)}, **kind)
         self._locations[utt] = f"{self.ark.absolute()}:{offset}"
-
-
-class ArchiveReader(Mapping[str, np.ndarray]):
-    """The arrays of an scp, each read from its archive when it is asked for.
-
-    Args:
-        scp: `utt ark:offset` a line.
-        made_by: the stage that makes it, named when it is missing.
-
-    Raises:
-        RecipeError: the scp is missing or is no table.
-    """
-
-    def __init__(self, scp: str | Path, made_by: str | None = None) -> None:
-        self.scp = Path(scp)
-        self._locations = read_table(scp, made_by)
-
-    def __getitem__(self, utt: str) -> np.ndarray:
-        """Read (frames, dim) or (dim,), float32.
-
-        Raises:
-            UtteranceError: the archive is missing, cut short or damaged.
-        """
-        location = self._locations[utt]
-        try:
-            return read_array(location)
-        except UtteranceError as error:
-            raise UtteranceError(f"{utt} in {self.scp}: {error}") from error
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._locations)
-
-    def __len__(self) -> int:
-        return len(self._locations)
-
-    def __contains__(self, utt: object) -> bool:
-        return utt in self._locations
 
 
 def read_array(location: str) -> np.ndarray:

@@ -72,6 +72,7 @@ def back_up(path: Path) -> None:
     with atomic_path(backup) as partial:
         shutil.copy2(path, partial)
 
+
 def require_data_dir(data_dir: str | Path) -> Path:
     """Return `data_dir` if it is a directory with `utt2spk`.
 

@@ -7,11 +7,11 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from taste.archives import ArchiveReader
+from taste.archives import read_array
 from taste.errors import RecipeError, UtteranceError
 from taste.files import read_json
 from taste.speaker import GE2E, CampplusEncoder, ResemblyzerEncoder, embed_data_dir, load_speaker_encoder
-from taste.tables import write_table
+from taste.tables import read_table, write_table
 
 SECOND = 16000
 
@@ -60,10 +60,10 @@ def test_data_directory_gets_embeddings_and_their_record(resemblyzer, tmp_path, 
     utts = ("good", "silent", "stereo", "gone")
     write_table(tmp_path / "wav.scp", {utt: str(tmp_path / f"{utt}.wav") for utt in utts})
     embed_data_dir(tmp_path, tmp_path / "ark dir" / "spk_emb.ark", resemblyzer)
-    embeddings = ArchiveReader(tmp_path / "spk_emb.scp")
+    embeddings = read_table(tmp_path / "spk_emb.scp")
     assert list(embeddings) == ["good"]
     expected = resemblyzer.embed(soundfile.read(tmp_path / "good.wav", dtype="float32")[0])
-    assert np.array_equal(embeddings["good"], expected)
+    assert np.array_equal(read_array(embeddings["good"]), expected)
     assert read_json(tmp_path / "spk_emb.json", "stage 6") == resemblyzer.record
     assert "left out 3 of 4" in caplog.text
 

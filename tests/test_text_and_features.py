@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from taste.archives import ArchiveReader
+from taste.archives import read_array
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.tables import read_int_table, read_table, write_table
@@ -54,12 +54,12 @@ def test_every_utterance_has_tokens_and_each_layer(data_dir, tmp_path, options):
     assert tokens["utt3"][:3] == [675, 1913, 1002]
     assert (data_dir / "feats_deep.scp").readlink().name == "feats_last.scp"
     assert (data_dir / "feats_shallow.scp").readlink().name == "feats_l1.scp"
-    deep, shallow = ArchiveReader(data_dir / "feats_deep.scp"), ArchiveReader(data_dir / "feats_shallow.scp")
+    deep, shallow = read_table(data_dir / "feats_deep.scp"), read_table(data_dir / "feats_shallow.scp")
     assert list(deep) == list(shallow) == list(tokens) == [f"utt{index}" for index in range(5)]
     for index, utt in enumerate(tokens):
         frames = (8000 + 3000 * index) // 160 // 2 + ((8000 + 3000 * index) // 160) % 2
-        assert deep[utt].shape == shallow[utt].shape == (frames, 16)
-    np.testing.assert_allclose(deep["utt0"].mean(1), 0, atol=1e-3)  # after the LayerNorm, whose weights are 1 and 0
+        assert read_array(deep[utt]).shape == read_array(shallow[utt]).shape == (frames, 16)
+    np.testing.assert_allclose(read_array(deep["utt0"]).mean(1), 0, atol=1e-3)  # after the LayerNorm of toy weights
 
 
 def test_records_say_what_was_done(data_dir, tmp_path, options, toy_pretrained_dir):

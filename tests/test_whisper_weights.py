@@ -11,6 +11,7 @@ import whisper
 from whisper.model import sinusoids
 
 from taste import whisper_weights
+from taste.audio import read_speech
 from taste.errors import RecipeError
 from taste.files import sha256
 from taste.whisper_weights import converted_path, load_whisper, whisper_record
@@ -211,3 +212,12 @@ def test_real_weights_have_whispers_positions_and_alignment_heads(tiny_en, pretr
     assert heads.shape == (4, 6) and heads.sum() == 8
     assert not tiny_en.training and positions.dtype == torch.float32
     assert whisper_record("tiny.en", pretrained_dir)["dims"] == vars(tiny_en.dims)
+
+
+def test_real_weights_read_a_shipped_utterance(tiny_en):
+    path = Path(__file__).parents[1] / "egs/mini/corpus/test/11/3/11-3-0001.opus"
+    samples = torch.from_numpy(read_speech(str(path)))
+    heard = tiny_en.transcribe(samples, fp16=False, language="en", temperature=0)["text"].lower()
+    spoken = ["my", "sister", "found", "fifty", "yellow", "flowers", "yesterday"]
+    missed = [word for word in spoken if word not in heard and {"fifty": "50"}.get(word, word) not in heard]
+    assert len(missed) <= 1, f"heard {heard!r}"
