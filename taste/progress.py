@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, plain lines in a log.
 
-A job whose output goes to a log file can still draw its bar on the terminal that $TASTE_TERMINAL names.
+A job whose output goes to a log file can still draw its bar on the terminal that $TASTE_TERMINAL names, and jobs that
+run at the same time on lines of their own, $TASTE_TERMINAL_LINE below the first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def progress(items: Iterable[T], what: str, total: int | None = None, unit: str 
     with contextlib.ExitStack() as stack:
         terminal = _terminal(stack)
         if terminal is not None:
-            items = tqdm(items, desc=what, total=total, unit=unit, dynamic_ncols=True, file=terminal, leave=False)
+            line = int(os.environ.get("TASTE_TERMINAL_LINE") or 0)
+            bar = {"position": line, "dynamic_ncols": True, "leave": False}
+            items = tqdm(items, desc=what, total=total, unit=unit, file=terminal, **bar)
         yield from items if sys.stderr.isatty() else _logged(items, what, total, unit)
 
 

@@ -64,7 +64,7 @@ def train(
     best: dict = {"dev_loss": math.inf}
     step = 0
     for epoch in range(1, settings.epochs + 1):
-        for batch in shown(train_set, settings, epoch):
+        for batch in shown(train_set, settings, epoch, system_dir.name):
             step_start = time.monotonic()
             loss, prediction = training_step(model, batch.to(target), optimizer, settings.grad_clip, dtype)
             rate = schedule.get_last_lr()[0]
@@ -100,10 +100,11 @@ def train(
     return result
 
 
-def shown(train_set: UnitDataset, settings: TrainConfig, epoch: int) -> Iterator[Batch]:
+def shown(train_set: UnitDataset, settings: TrainConfig, epoch: int, system: str) -> Iterator[Batch]:
     """One epoch's batches, with a progress bar on a terminal."""
     batches = train_set.batches(settings.batch_units, settings.seed, epoch)
-    yield from progress(train_set.load(batches), f"epoch {epoch}/{settings.epochs}", len(batches), "step")
+    what = f"{system}, epoch {epoch}/{settings.epochs}"
+    yield from progress(train_set.load(batches), what, len(batches), "step")
 
 
 def make_optimizer(model: JointModel, settings: TrainConfig) -> torch.optim.Optimizer:

@@ -20,6 +20,7 @@ SETTINGS = {
     "llm_blocks: 1\ndropout: 0.1\naggregator_heads: 2\n",
     "train.yaml": "epochs: 2\nbatch_units: 400\nlearning_rate: 0.01\naggregator_learning_rate: 0.01\n"
     "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n",
+    "continued.yaml": "epochs: 3\n",
 }
 
 
@@ -63,6 +64,7 @@ def recipe(tmp_path_factory, pretrained_dir):
         stream.write(f"{train[0][:-4]}9999 A TRANSCRIPT WITHOUT AUDIO\n")
     (folder / "mine.conf").write_text('train_parts="train"\ndev_parts=""\ndev_utts=2\ntest_parts="test"\n')
     options = ["--config", "mine.conf", "--corpus", "corpus", "--kmeans_K", "20", "--pretrained_dir", pretrained_dir]
+    options += ["--continued_config", "conf/continued.yaml", "--train_jobs", "2"]
     return folder, [*options, "--nj", "2"], train, run(folder, *options)
 
 
@@ -77,6 +79,14 @@ def test_all_stages_run(recipe):
         assert (folder / "exp" / name).stat().st_size > 0
     assert "taste_rvq is not built yet" in result.stdout and "| taste " in result.stdout
     assert not list(folder.rglob("*.partial"))
+
+
+def test_taste_and_what_it_is_compared_with_are_trained_alike(recipe):
+    folder, _, _, _ = recipe
+    records = {path.parent.name: json.loads(path.read_text()) for path in (folder / "exp").glob("*/train.json")}
+    assert records["taste"]["updates"] == records["text_only_continued"]["updates"]
+    assert records["taste"]["updates"] / records["text_only"]["updates"] == 3 / 2
+    assert records["taste"]["init"] == records["text_only_continued"]["init"] == "exp/text_only"
 
 
 def test_data_directories_hold_what_the_stages_say(recipe):

@@ -41,6 +41,8 @@ spk_backend=resemblyzer
 # training and evaluation
 model_config=conf/model.yaml
 train_config=conf/train.yaml
+continued_config=
+train_jobs=1
 seed=1
 device=cpu
 exp=exp
@@ -95,6 +97,8 @@ Options and their values now:
   --kmeans_frames $kmeans_frames    of the training set, to fit the k-means units on
   --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
   --model_config $model_config, --train_config $train_config
+  --continued_config '$continued_config'     settings of stage 8 that differ from stage 7's
+  --train_jobs $train_jobs             systems of stage 8 that train at the same time
   --seed $seed, --device $device
   --exp $exp               where systems and results go
   --systems '$systems'   to be evaluated
@@ -194,26 +198,21 @@ if runs 6; then
   done
 fi
 
-# train <system> [options of local/train.py]: the log is in the system's directory.
-train() {
-  local system="$1"
-  shift
-  log "Training $system; its log: $exp/$system/train.log"
-  TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" \
-    $cuda_cmd --num-threads "$(nproc)" "$exp/$system/train.log" local/train.py data/train data/dev "$exp/$system" \
-    --config "$model_config" "$train_config" "$TASTE_ROOT/conf/$system.yaml" --set "seed=$seed" --device "$device" "$@"
-  tail -n 1 "$exp/$system/epochs.jsonl"
-}
+training=(--cmd "$cuda_cmd" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
+  --device "$device")
 
 if runs 7; then
   log "Stage 7: text only"
-  train text_only
+  local/train.sh "${training[@]}" --num_threads "$(nproc)" data/train data/dev "$exp/text_only"
 fi
 
 if runs 8; then
   log "Stage 8: TASTE, and text only for as many updates again, both from text_only"
-  train text_only_continued --init "$exp/text_only"
-  train taste --init "$exp/text_only"
+  training+=(--continued_config "$continued_config" --init "$exp/text_only")
+  printf '%s\n' text_only_continued taste |
+    xargs -P "$train_jobs" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' \
+    local/train.sh "${training[@]}" --num_threads $((($(nproc) + train_jobs - 1) / train_jobs)) \
+    data/train data/dev "$exp/{}" || exit 1
 fi
 
 not_built 9 "training taste_rvq"

@@ -136,6 +136,9 @@ class InputLayer(nn.Module):
     """Linear layer, norm, dropout, and for the LM a ReLU; then the scaling that goes with relative positions.
 
     Upstream's `LinearNoSubsampling` (text encoder) and `LegacyLinearNoSubsampling` (LM).
+
+    Training from random weights begins with a norm whose gain undoes the scaling. With upstream's gain of one the input
+    is `sqrt(dim)` times as large as what the blocks add to it, and they learn slowly to count.
     """
 
     def __init__(self, input_size: int, dim: int, dropout: float, relu: bool) -> None:
@@ -143,6 +146,7 @@ class InputLayer(nn.Module):
         layers = [nn.Linear(input_size, dim), nn.LayerNorm(dim, eps=1e-5), nn.Dropout(dropout)]
         self.out = nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
         self.scale = math.sqrt(dim)
+        nn.init.constant_(self.out[1].weight, 1 / self.scale)
         self.positional_dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
