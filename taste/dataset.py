@@ -66,7 +66,8 @@ class UnitDataset(Dataset):
                     f"{self.data_dir / name}: {key} is {found}, but the model's {setting} is {expected}; "
                     f"change the model's configuration, or run {stage} again with other options"
                 )
-        vocab_size = read_json(self.data_dir / "tokens.json", "stage 4")["vocab_size"]
+        self.tokens_record = read_json(self.data_dir / "tokens.json", "stage 4")
+        vocab_size = self.tokens_record["vocab_size"]
         if vocab_size > config.text_token_size:
             raise RecipeError(
                 f"{self.data_dir / 'tokens.json'}: vocab_size is {vocab_size}, more than the model's text_token_size "
@@ -177,10 +178,16 @@ class UnitDataset(Dataset):
         return groups
 
     def load(self, batches: list[list[int]]) -> Iterator[Batch]:
-        """Read batches in a worker process, ahead of their use; utterances with damaged archives are named once."""
-        for batch in DataLoader(self, sampler=batches, batch_size=None, num_workers=1, prefetch_factor=4):
+        """Read batches in a worker process, ahead of their use.
+
+        Utterances with damaged archives are named once and left out; a batch may have none left.
+        """
+        # its own generator: the global one would otherwise be drawn from whenever an epoch is begun or resumed
+        loader = DataLoader(
+            self, sampler=batches, batch_size=None, num_workers=1, prefetch_factor=4, generator=torch.Generator()
+        )
+        for batch in loader:
             for utt, reason in batch.damaged.items():
                 if utt not in self.skipped.reasons:
                     self.skipped.add(utt, reason)
-            if batch.utts:
-                yield batch
+            yield batch
