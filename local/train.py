@@ -5,6 +5,7 @@ A training that was stopped goes on when the same command is given again. Under 
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from taste.config import load_config
@@ -32,7 +33,10 @@ def main() -> None:
     require_same_units([options.train_dir, options.dev_dir])
     train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
     result = train(config, train_set, dev_set, options.system_dir, options.init, options.device)
-    print(f"best dev loss {result['best']['dev_loss']:.4f} after epoch {result['best']['epoch']}: {options.system_dir}")
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
+        print(
+            f"best dev loss {result['best']['dev_loss']:.4f} after epoch {result['best']['epoch']}: {options.system_dir}"
+        )
 
 
 if __name__ == "__main__":

@@ -159,8 +159,10 @@ def shown_updates(
     updates = epoch_updates(train_set, settings, done.epoch)[done.updates_in_epoch :]
     shares = [group.share(batches) or batches[:1] for batches in updates]
     loaded = train_set.load([batch for share in shares for batch in share])
-    what = f"{system}, epoch {done.epoch}/{settings.epochs}"
-    for batches, share in progress(zip(updates, shares, strict=True), what, len(updates), "step"):
+    pairs = zip(updates, shares, strict=True)
+    if group.is_first:
+        pairs = progress(pairs, f"{system}, epoch {done.epoch}/{settings.epochs}", len(updates), "step")
+    for batches, share in pairs:
         yield list(islice(loaded, len(share))), len(batches) > group.rank
 
 

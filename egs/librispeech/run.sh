@@ -42,7 +42,10 @@ spk_backend=resemblyzer
 model_config=conf/model.yaml
 train_config=conf/train.yaml
 continued_config=
+lm_weights=
 train_jobs=1
+num_processes=1
+num_nodes=1
 seed=1
 device=cpu
 exp=exp
@@ -98,7 +101,11 @@ Options and their values now:
   --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
   --model_config $model_config, --train_config $train_config
   --continued_config '$continued_config'     settings of stage 8 that differ from stage 7's
+  --lm_weights '$lm_weights'           llm.pt of CosyVoice-300M that text_only starts from, with
+                             --model_config conf/model_300m.yaml; random weights without
   --train_jobs $train_jobs             systems of stage 8 that train at the same time
+  --num_processes $num_processes          of each training, on each node: one a GPU with --device cuda
+  --num_nodes $num_nodes              of each training, each a job of \$cuda_cmd
   --seed $seed, --device $device
   --exp $exp               where systems and results go
   --systems '$systems'   to be evaluated
@@ -199,11 +206,13 @@ if runs 6; then
 fi
 
 training=(--cmd "$cuda_cmd" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
-  --device "$device")
+  --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes")
+train_threads() { echo $((($(nproc) + $1 * num_processes - 1) / ($1 * num_processes))); } # with $1 trainings at once
 
 if runs 7; then
   log "Stage 7: text only"
-  local/train.sh "${training[@]}" --num_threads "$(nproc)" data/train data/dev "$exp/text_only"
+  local/train.sh "${training[@]}" --num_threads "$(train_threads 1)" --init "$lm_weights" \
+    data/train data/dev "$exp/text_only"
 fi
 
 if runs 8; then
@@ -211,7 +220,7 @@ if runs 8; then
   training+=(--continued_config "$continued_config" --init "$exp/text_only")
   printf '%s\n' text_only_continued taste |
     xargs -P "$train_jobs" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' \
-    local/train.sh "${training[@]}" --num_threads $((($(nproc) + train_jobs - 1) / train_jobs)) \
+    local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" \
     data/train data/dev "$exp/{}" || exit 1
 fi
 
