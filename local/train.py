@@ -34,9 +34,8 @@ def main() -> None:
     train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
     result = train(config, train_set, dev_set, options.system_dir, options.init, options.device)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
-        print(
-            f"best dev loss {result['best']['dev_loss']:.4f} after epoch {result['best']['epoch']}: {options.system_dir}"
-        )
+        best = result["best"]
+        print(f"best dev loss {best['dev_loss']:.4f} after epoch {best['epoch']}: {options.system_dir}")
 
 
 if __name__ == "__main__":

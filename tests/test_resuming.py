@@ -167,4 +167,4 @@ def test_fewer_batches_than_processes_are_refused(data, tmp_path, monkeypatch):
 def test_shares_are_even_and_complete():
     items = list(range(7))
     shares = [Processes(rank, 3, torch.device("cpu")).share(items) for rank in range(3)]
-    assert sorted(sum(shares, [])) == items and {len(share) for share in shares} == {2, 3}
+    assert sorted(item for share in shares for item in share) == items and {len(share) for share in shares} == {2, 3}
