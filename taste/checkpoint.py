@@ -53,7 +53,7 @@ def load_llm(path: str | Path) -> dict[str, Tensor]:
         weights = torch.load(require(path, "stage 3"), map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise RecipeError(f"{path} holds code beside tensors and is not read: {str(error).splitlines()[0]}") from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError) as error:  # what torch raises differs with the cut
         raise RecipeError(f"{path} is damaged or no checkpoint of torch ({str(error).splitlines()[0]})") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise RecipeError(f"{path} holds no table of tensors; CosyVoice's llm.pt is a state dict")

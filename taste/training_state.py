@@ -85,7 +85,7 @@ def restore_state(
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise RecipeError(
             f"{path} is damaged ({str(error).splitlines()[0]}); remove it to train from the start"
         ) from error

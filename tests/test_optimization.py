@@ -100,9 +100,9 @@ def test_an_update_without_finite_loss_changes_nothing_and_is_counted(tmp_path, 
 
 
 def test_ten_updates_in_a_row_without_finite_loss_end_the_training(tmp_path):
-    faulty = with_nan_features(tmp_path, 120)
+    with_nan_features(tmp_path, 120)
     config = tiny_config("attention", epochs=2, batch_units=30)
-    with pytest.raises(RecipeError, match=f"{FAULTY_UPDATES_IN_A_ROW} updates in a row.*{faulty[0][:5]}"):
+    with pytest.raises(RecipeError, match=f"{FAULTY_UPDATES_IN_A_ROW} updates in a row.*the utterances spk"):
         train(config, *sets(tmp_path, config), tmp_path / "taste", None, "cpu")
     assert len(losses(tmp_path / "taste")) == FAULTY_UPDATES_IN_A_ROW - 1
 
