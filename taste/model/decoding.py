@@ -84,6 +84,7 @@ class Continuation:
         column = torch.arange(size + steps, device=x.device)
         begin = torch.tensor([size - len(sequence) for sequence in sequences], device=x.device)
         self.real = (column >= begin[:, None])[:, None, None]
+        self.padded = min(map(len, sequences)) < size
         # A column of padding sees itself: over nothing at all, softmax has no value.
         before = column[:size, None] > column[:size]
         mask = before & self.real[..., :size] | torch.eye(size, dtype=torch.bool, device=x.device)
@@ -93,13 +94,20 @@ class Continuation:
     def append(self, unit: Tensor) -> None:
         """Go on by the units (batch,)."""
         columns = self.caches[0].length + 1
-        self.logits = self._extend(self.lm.speech_embedding(unit[:, None]), self.real[..., :columns])
+        mask = self.real[..., :columns] if self.padded else None
+        self.logits = self._extend(self.lm.speech_embedding(unit[:, None]), mask)
 
-    def _extend(self, x: Tensor, mask: Tensor) -> Tensor:
+    def keep(self, rows: Tensor) -> None:
+        """Leave behind all utterances but those that are true in `rows` (batch,)."""
+        self.real = self.real[rows]
+        for cache in self.caches:
+            cache.keep(rows)
+
+    def _extend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return self.lm.llm_decoder(self.lm.llm.extend(x, mask, self.caches)[:, -1])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode(
     lm: CosyVoiceLM,
     utts: Sequence[str],
@@ -147,18 +155,22 @@ def decode(
     continuation = Continuation(lm, sequences, steps)
     _check_finite(utts, continuation.logits)
     end = lm.speech_token_size
+    rows = torch.arange(len(utts), device=text.device)  # the utterances that are not finished
     for step in range(steps):
         logits = continuation.logits
-        logits[:, end].masked_fill_(step < least, -torch.inf)
-        chosen = sampling.choose(logits, unit[:, max(0, step - sampling.window) : step], uniform[step])
-        allowed = step < most
-        ended |= allowed & (chosen == end)
-        goes_on = allowed & ~ended
-        unit[:, step] = chosen.where(goes_on, 0)
-        unit_length += goes_on
-        if not (goes_on & (step + 1 < most)).any():
-            break
-        continuation.append(unit[:, step])
+        logits[:, end].masked_fill_(step < least[rows], -torch.inf)
+        recent = unit[rows, max(0, step - sampling.window) : step]
+        chosen = sampling.choose(logits, recent, uniform[step, rows])
+        ended[rows] = chosen == end
+        unit[rows, step] = chosen.where(chosen != end, 0)
+        unit_length[rows] += chosen != end
+        goes_on = (chosen != end) & (step + 1 < most[rows])
+        if not goes_on.all():
+            rows = rows[goes_on]
+            if not len(rows):
+                break
+            continuation.keep(goes_on)
+        continuation.append(unit[rows, step])
     return Decoded(unit[:, : int(unit_length.max())], unit_length, ~ended)
 
 

@@ -47,7 +47,7 @@ class KeyValueCache:
     """One layer's keys and values of a batch, in memory that is allocated once.
 
     Attributes:
-        position: (heads, size, width), the projected encodings of the distances `size - 1, …, 0`.
+        position: (heads, size, width), the projected encodings of the distances `size - 1, …, 0`, scaled.
         key, value: (batch, heads, size, width), filled up to `length`.
     """
 
@@ -64,6 +64,14 @@ class KeyValueCache:
         self.value[:, :, start : self.length] = value
         return self.key[:, :, : self.length], self.value[:, :, : self.length]
 
+    def keep(self, rows: Tensor) -> None:
+        """Forget all utterances but those that are true in `rows` (batch,)."""
+        for name in ("key", "value"):
+            tensor = getattr(self, name)
+            kept = tensor[rows, :, : self.length]
+            tensor[: len(kept), :, : self.length] = kept
+            setattr(self, name, tensor[: len(kept)])
+
 
 class RelPositionAttention(nn.Module):
     """Multi-head self-attention with relative positions (Transformer-XL); upstream's `rel_selfattn`."""
@@ -71,6 +79,7 @@ class RelPositionAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = (dim // heads) ** -0.5
         self.linear_q = nn.Linear(dim, dim)
         self.linear_k = nn.Linear(dim, dim)
         self.linear_v = nn.Linear(dim, dim)
@@ -94,15 +103,17 @@ class RelPositionAttention(nn.Module):
         """
         query, key, value = (self._split(linear(x)) for linear in (self.linear_q, self.linear_k, self.linear_v))
         position = self._split(self.linear_pos(positions)[None])
-        by_distance = torch.matmul(self._query_v(query).to(position.dtype), position.transpose(-2, -1))
-        return self._attend(query, key, value, by_distance, mask)
+        query_v = (query + self.pos_bias_v[:, None]) * self.scale
+        by_distance = torch.matmul(query_v.to(position.dtype), position.transpose(-2, -1))
+        bias = shift_distances(by_distance).masked_fill(~mask, -torch.inf)
+        return self._attend(query, key, value, bias)
 
-    def extend(self, x: Tensor, mask: Tensor, cache: KeyValueCache) -> Tensor:
+    def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
         """Go on from the positions in the cache, whose keys and values are not computed again.
 
         Args:
             x: (batch, time, dim), the next positions.
-            mask: (batch, 1, time or 1, cached + time), true where a query may see a key.
+            mask: (batch, 1, time, cached + time), true where a query may see a key; None where it may see all.
             cache: of this layer; the new keys and values are added to it.
 
         Returns:
@@ -111,25 +122,26 @@ class RelPositionAttention(nn.Module):
         query, key, value = (self._split(linear(x)) for linear in (self.linear_q, self.linear_k, self.linear_v))
         key, value = cache.append(key, value)
         position = cache.position[:, -key.shape[2] :]
-        by_distance = torch.einsum("bhqd,hkd->bhqk", self._query_v(query).to(position.dtype), position)
-        return self._attend(query, key, value, by_distance, mask)
+        query_v = (query + self.pos_bias_v[:, None]).to(position.dtype)
+        # Utterances stand where matmul expects rows: beside queries, it would copy the positions for each utterance.
+        bias = torch.matmul(query_v.transpose(0, 2), position.transpose(-2, -1)).transpose(0, 2)
+        if x.shape[1] > 1:
+            bias = shift_distances(bias)
+        if mask is not None:
+            bias = bias.where(mask, -torch.inf)
+        return self._attend(query, key, value, bias)
 
     def make_cache(self, positions: Tensor, batch: int) -> KeyValueCache:
         """An empty cache for as many positions as there are `positions`, (size, dim) as in `forward`."""
-        return KeyValueCache(self._split(self.linear_pos(positions)[None])[0], batch)
+        return KeyValueCache(self._split(self.linear_pos(positions)[None])[0] * self.scale, batch)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, time, dim) -> (batch, heads, time, width)."""
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def _query_v(self, query: Tensor) -> Tensor:
-        return (query + self.pos_bias_v[:, None]) * query.shape[-1] ** -0.5
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, by_distance: Tensor, mask: Tensor) -> Tensor:
-        bias = shift_distances(by_distance).masked_fill(~mask, -torch.inf)
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         query_u = (query + self.pos_bias_u[:, None]).to(value.dtype)
-        scale = query.shape[-1] ** -0.5
-        attended = F.scaled_dot_product_attention(query_u, key, value, attn_mask=bias, scale=scale)
+        attended = F.scaled_dot_product_attention(query_u, key, value, attn_mask=bias, scale=self.scale)
         return self.linear_out(attended.transpose(1, 2).flatten(2))
 
 
@@ -178,7 +190,7 @@ class EncoderLayer(nn.Module):
         x = x + self.dropout(self.self_attn(norm_attention(x), positions, mask))
         return x + self.dropout(self.feed_forward(norm_feed_forward(x)))
 
-    def extend(self, x: Tensor, mask: Tensor, cache: KeyValueCache) -> Tensor:
+    def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
         """Shapes as in `RelPositionAttention.extend`."""
         norm_attention, norm_feed_forward = (getattr(self, name) for name in self.norm_names)
         x = x + self.dropout(self.self_attn.extend(norm_attention(x), mask, cache))
@@ -253,12 +265,12 @@ class CausalEncoder(nn.Module):
         positions = self.embed.positions(size, self.after_norm.weight.device)
         return [layer.self_attn.make_cache(positions, batch) for layer in self.encoders]
 
-    def extend(self, x: Tensor, mask: Tensor, caches: list[KeyValueCache]) -> Tensor:
+    def extend(self, x: Tensor, mask: Tensor | None, caches: list[KeyValueCache]) -> Tensor:
         """Encode the positions that follow those in the caches; upstream's `forward_chunk`.
 
         Args:
             x: (batch, time, input_size).
-            mask: (batch, 1, time or 1, cached + time), true where a position may see another.
+            mask: (batch, 1, time, cached + time), true where a position may see another; None where it may see all.
             caches: from `make_caches`; the new positions are added to them.
 
         Returns:
