@@ -107,7 +107,7 @@ class Continuation:
         return self.lm.llm_decoder(self.lm.llm.extend(x, mask, self.caches)[:, -1])
 
 
-@torch.no_grad()
+@torch.no_grad()  # not inference_mode, in which autocast would cast the weights anew at every step
 def decode(
     lm: CosyVoiceLM,
     utts: Sequence[str],

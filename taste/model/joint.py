@@ -85,6 +85,7 @@ class JointModel(nn.Module):
         z, attention = self.aggregator(text, batch.text_token, batch.deep, batch.shallow, batch.frames)
         return text + z, attention
 
+    @torch.no_grad()
     def decode(
         self, batch: Batch, sampling: Sampling, limits: Limits, seed: int, prompt: Prompt | None = None
     ) -> Decoded:
@@ -92,6 +93,5 @@ class JointModel(nn.Module):
 
         Arguments and errors as in `taste.model.decoding.decode`.
         """
-        with torch.inference_mode():
-            text, _ = self.text_states(batch)
+        text, _ = self.text_states(batch)
         return decode(self.lm, batch.utts, text, batch.text_length, batch.spk_emb, sampling, limits, seed, prompt)
