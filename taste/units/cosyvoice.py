@@ -16,9 +16,23 @@ from taste.files import sha256
 
 MODEL = "speech_tokenizer_v1"
 RATE = 50
+UNITS = 4096
 HEAD_DIM = 64  # of its attention, as in all of Whisper's encoders
 # CosyVoice-300M-25Hz holds another tokenizer under the same name, with weights of the same shapes.
 SHA256_25HZ = "56285ddd4a83e883ee0cb9f8d69c1089b53a94b1f78ff7e4a0224a27eb4cb486"
+
+
+def units_record(weights_sha256: str | None, K: int = UNITS) -> dict[str, Any]:
+    """What `units.json` says of this tokenizer's units; the hash is None where the weights are not known."""
+    return {
+        "backend": "cosyvoice",
+        "model": MODEL,
+        "weights_sha256": weights_sha256,
+        "layer": None,
+        "K": K,
+        "rate": RATE,
+        "codebook_sha256": None,
+    }
 
 
 class CosyvoiceUnits:
@@ -29,15 +43,7 @@ class CosyvoiceUnits:
 
     def __init__(self, tokenizer: torch.nn.Module, weights_sha256: str) -> None:
         self.tokenizer = tokenizer
-        self.record: dict[str, Any] = {
-            "backend": "cosyvoice",
-            "model": MODEL,
-            "weights_sha256": weights_sha256,
-            "layer": None,
-            "K": tokenizer.config.n_codebook_size,
-            "rate": RATE,
-            "codebook_sha256": None,
-        }
+        self.record = units_record(weights_sha256, tokenizer.config.n_codebook_size)
 
     @torch.inference_mode()
     def encode(self, samples: list[np.ndarray]) -> list[np.ndarray]:
