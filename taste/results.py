@@ -165,7 +165,8 @@ def write_report(exp_dir: Path, command: str, reference: str) -> Path:
 
 def units_in_words(record: Mapping[str, object]) -> str:
     """A units record as `key value, key value`, hashes shortened."""
-    return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in record.items())
+    known = {key: value for key, value in record.items() if value is not None}
+    return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in known.items())
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -93,12 +93,12 @@ Options and their values now:
   --storage $storage          float32, float16 or compressed
   --pad_to_30s $pad_to_30s         pad audio to 30 s before the encoder, as Whisper was trained
   --feats_dtype $feats_dtype         float32 or bfloat16, for the encoder; auto, by the hardware
-  --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 in
-  --cosyvoice_dir '$cosyvoice_dir'        this directory)
+  --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 of CosyVoice-300M)
+  --cosyvoice_dir '$cosyvoice_dir'        where you have CosyVoice-300M; stage 3 fetches it where it is needed
   --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K
   --kmeans_rate $kmeans_rate           units a second
   --kmeans_frames $kmeans_frames    of the training set, to fit the k-means units on
-  --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
+  --spk_backend $spk_backend    resemblyzer, or campplus (of CosyVoice-300M)
   --model_config $model_config, --train_config $train_config
   --continued_config '$continued_config'     settings of stage 8 that differ from stage 7's
   --lm_weights '$lm_weights'           llm.pt of CosyVoice-300M that text_only starts from, with
@@ -127,6 +127,9 @@ not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is 
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
+whisper_models="$whisper_model"
+[[ "$units_backend" != kmeans ]] || whisper_models+=" $kmeans_model"
+[[ -z "$cosyvoice_dir" ]] || local/check_cosyvoice_dir.py "$cosyvoice_dir"
 mkdir -p "$exp"
 
 if runs 0; then
@@ -164,8 +167,10 @@ fi
 if runs 3; then
   log "Stage 3: pretrained models in $pretrained_dir"
   local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
-    --whisper_models "$whisper_model $kmeans_model" --spk_backend "$spk_backend"
+    --whisper_models "$whisper_models" --spk_backend "$spk_backend" --units_backend "$units_backend" \
+    ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"}
 fi
+cosyvoice_dir="${cosyvoice_dir:-$pretrained_dir/CosyVoice-300M}"
 
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
