@@ -15,8 +15,9 @@ SETTINGS = {
     "model.yaml": f"text_token_size: 51866\nspeech_token_size: {UNITS}\nspk_embed_dim: {SPEAKER_DIM}\n"
     "encoder_dim: 384\ntext_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\n"
     "text_encoder_blocks: 1\nllm_blocks: 2\ndropout: 0.1\naggregator_heads: 2\n",
-    "train.yaml": "epochs: 1\nbatch_units: 400\nlearning_rate: 0.01\naggregator_learning_rate: 0.01\n"
-    "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n",
+    "train.yaml": "epochs: 1\nbatch_units: 400\nlearning_rates: {lm: 0.01, aggregator: 0.01}\n"
+    "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: bfloat16\n"
+    "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 0\n",
 }
 
 
@@ -28,6 +29,7 @@ def test_the_recipe_runs_on_a_cosyvoice_directory(tmp_path, pretrained_dir):
     options = ["--corpus", "corpus", "--train_parts", "train", "--dev_parts", "", "--dev_utts", "1"]
     options += ["--test_parts", "test", "--pretrained_dir", pretrained_dir, "--whisper_model", "tiny.en", "--nj", "1"]
     options += ["--units_backend", "cosyvoice", "--spk_backend", "campplus", "--cosyvoice_dir", model_dir]
+    options += ["--lm_weights", model_dir / "llm.pt"]
     result = run(folder, *options, "--stop_stage", "10")
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("train", "dev", "test"):
@@ -40,5 +42,7 @@ def test_the_recipe_runs_on_a_cosyvoice_directory(tmp_path, pretrained_dir):
         assert (record["backend"], record["rate"], record["K"]) == ("cosyvoice", 50, UNITS)
         record = json.loads((data / "spk_emb.json").read_text())
         assert (record["backend"], record["dim"]) == ("campplus", SPEAKER_DIM)
+    record = json.loads((folder / "exp/text_only/train.json").read_text())
+    assert record["init"] == str(model_dir / "llm.pt") and record["dtype"] == "bfloat16"
     figures = json.loads((folder / "exp/results.json").read_text())["systems"]
     assert figures["taste"]["test"]["utts"] == 2
