@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Train one system (stages 7 to 9): text only, or with an aggregator on top of a text-only system."""
+"""Train one system (stages 7 to 9): text only, or with an aggregator on top of a text-only system.
+
+A training that was stopped goes on when the same command is given again. Under torchrun it runs in several processes.
+"""
 
 import argparse
+import os
 from pathlib import Path
 
 from taste.config import load_config
@@ -13,13 +17,15 @@ from taste.units.record import require_same_units
 
 def main() -> None:
     """Parse options, train, say where the weights are."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train_dir", type=Path, help="data directory to train on")
     parser.add_argument("dev_dir", type=Path, help="data directory whose loss chooses the checkpoint")
     parser.add_argument("system_dir", type=Path, help="where the system goes, e.g. exp/taste")
     parser.add_argument("--config", nargs="+", required=True, help="YAML files; a later one overrides an earlier one")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings that override the files'")
-    parser.add_argument("--init", type=Path, help="system to start from, e.g. exp/text_only; random weights without")
+    parser.add_argument(
+        "--init", type=Path, help="system to start from, e.g. exp/text_only, or an llm.pt of CosyVoice; random without"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
@@ -27,7 +33,9 @@ def main() -> None:
     require_same_units([options.train_dir, options.dev_dir])
     train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
     result = train(config, train_set, dev_set, options.system_dir, options.init, options.device)
-    print(f"best dev loss {result['best']['dev_loss']:.4f} after epoch {result['best']['epoch']}: {options.system_dir}")
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
+        best = result["best"]
+        print(f"best dev loss {best['dev_loss']:.4f} after epoch {best['epoch']}: {options.system_dir}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ set -euo pipefail
 
 cmd=utils/run.pl
 num_threads=1
+num_processes=1
+num_nodes=1
 model_config=conf/model.yaml
 train_config=conf/train.yaml
 continued_config=
@@ -17,7 +19,9 @@ Writes the system, whose kind is the name of its directory, and <system-dir>/tra
 terminal, if there is one.
 Options (defaults):
   --cmd CMD                  how the training is run ($cmd)
-  --num_threads N            its threads ($num_threads)
+  --num_threads N            threads of each process ($num_threads)
+  --num_processes N          processes on each node, one a GPU with --device cuda ($num_processes)
+  --num_nodes N              nodes, one job of the launcher each, which see the same files ($num_nodes)
   --model_config FILE        sizes ($model_config)
   --train_config FILE        settings of training ($train_config)
   --continued_config FILE    settings that count more than those of the two files before
@@ -33,11 +37,27 @@ if [[ $# -ne 3 ]]; then
 fi
 train_set="$1" dev_set="$2" system_dir="$3"
 system="$(basename "$system_dir")"
-log="$system_dir/train.log"
 configs=("$model_config" "$train_config" ${continued_config:+"$continued_config"} "$TASTE_ROOT/conf/$system.yaml")
+training=(local/train.py "$train_set" "$dev_set" "$system_dir" --config "${configs[@]}" --set "seed=$seed"
+  --device "$device" ${init:+--init "$init"})
+log="$system_dir/train.log"
+jobs=()
+gpus=()
+if ((num_nodes * num_processes > 1)); then
+  rendezvous="$(realpath -m "$system_dir")/rendezvous"
+  rm -f "$rendezvous"
+  training=(env "OMP_NUM_THREADS=$num_threads" torchrun --nnodes "$num_nodes" --nproc-per-node "$num_processes" --rdzv-backend c10d
+    --rdzv-endpoint "$rendezvous" --rdzv-conf store_type=file --rdzv-id "$system" "${training[@]}")
+fi
+if ((num_nodes > 1)); then
+  log="$system_dir/train.JOB.log"
+  jobs=(JOB=1:"$num_nodes")
+fi
+[[ "$device" == cpu ]] || gpus=(--gpu "$num_processes")
 
 echo "Training $system; its log: $log"
+mkdir -p "$system_dir"
 TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" \
-  $cmd --num-threads "$num_threads" "$log" local/train.py "$train_set" "$dev_set" "$system_dir" \
-  --config "${configs[@]}" --set "seed=$seed" --device "$device" ${init:+--init "$init"}
-grep "^best dev loss" "$log"
+  $cmd --num-threads "$((num_threads * num_processes))" "${gpus[@]}" "${jobs[@]}" "$log" "${training[@]}"
+rm -f "$system_dir/rendezvous"
+grep -h "^best dev loss" "$system_dir"/train*.log

@@ -40,14 +40,17 @@ class TrainConfig:
 
     seed: int
     epochs: int
+    patience: int  # epochs without a better dev loss after which training stops; 0: never
     batch_units: int  # units of a batch, padding included
-    learning_rate: float
-    aggregator_learning_rate: float
+    batches_per_update: int  # whose gradients are accumulated, those of all processes counted
+    learning_rates: dict[str, float]  # peak, by part of the model: `lm`, `lm.llm`, `aggregator`; other parts stay fixed
     warmup_steps: int
     final_learning_rate: float  # as a fraction of the peak, reached along half a cosine
     weight_decay: float
     grad_clip: float
     dtype: str  # auto | float32 | bfloat16: the type of autocast; auto goes by the hardware
+    checkpoint_steps: int  # updates between two states that training can be resumed from; each epoch ends with one
+    average_epochs: int  # how many of the best epochs' weights go into the average; 0: none
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> C
 
 def save_config(config: Config) -> str:
     """The configuration as YAML that `load_config` reads: one setting a line, in a fixed order."""
-    return yaml.safe_dump({**vars(config.model), **vars(config.train)}, sort_keys=False)
+    return yaml.safe_dump({**vars(config.model), **vars(config.train)}, sort_keys=False, default_flow_style=None)
 
 
 def _read_mapping(path: Path) -> dict[str, object]:
@@ -109,15 +112,31 @@ def _fill(kind: type, values: dict[str, object], origin: dict[str, str]) -> typi
     checked = {}
     for name, expected in types.items():
         value = values[name]
-        if expected is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if expected is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-            with contextlib.suppress(ValueError):
-                value = float(value)
+        if expected == dict[str, float]:
+            checked[name] = _numbers_by_name(name, value, origin[name])
+            continue
+        value = _as_float(value) if expected is float else value
         if type(value) is not expected:
             raise RecipeError(f"{origin[name]}: {name} is {value!r}; it should be of type {expected.__name__}")
         checked[name] = value
     return kind(**checked)
+
+
+def _as_float(value: object) -> object:
+    """A number as a float; YAML 1.1 reads 1e-3 as a string. Other values as they are."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
+def _numbers_by_name(name: str, value: object, origin: str) -> dict[str, float]:
+    numbers = {key: _as_float(number) for key, number in value.items()} if isinstance(value, dict) else {}
+    if not numbers or not all(isinstance(key, str) and type(number) is float for key, number in numbers.items()):
+        raise RecipeError(f"{origin}: {name} is {value!r}; it should map names to numbers, as {{lm: 0.001}}")
+    return numbers
 
 
 def _check(config: Config, origin: dict[str, str]) -> None:
@@ -129,6 +148,6 @@ def _check(config: Config, origin: dict[str, str]) -> None:
     for name, heads in (("attention_heads", model.attention_heads), ("aggregator_heads", model.aggregator_heads)):
         if heads < 1 or model.dim % heads or model.dim // heads % 2:
             raise RecipeError(f"{origin[name]}: dim {model.dim} does not divide into {heads} heads of even width")
-    for name in ("epochs", "batch_units"):
+    for name in ("epochs", "batch_units", "batches_per_update", "checkpoint_steps"):
         if vars(config.train)[name] < 1:
             raise RecipeError(f"{origin[name]}: {name} has to be at least 1")

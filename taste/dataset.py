@@ -1,12 +1,17 @@
 """Utterances of a data directory as batches: units, text tokens, speaker embeddings, encoder layers.
 
-Everything is read when a batch is made, so memory does not grow with the corpus.
+Everything is read when a batch is made, so memory does not grow with the corpus: what is held of an utterance is a few
+numbers.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +57,7 @@ class UnitDataset(Dataset):
             for name in ("feats_deep.scp", "feats_shallow.scp"):
                 self.tables[name] = SortedTable(self.data_dir / name, "stage 4")
         self.skipped = Skipped(str(self.data_dir))
-        self.utts, self.lengths = self._usable_utts(config)
+        self.rows, self.lengths = self._usable_rows(config)
 
     def _check_sizes(self, config: ModelConfig) -> None:
         sizes = [("units.json", "K", "speech_token_size", "stage 5")]
@@ -66,55 +71,79 @@ class UnitDataset(Dataset):
                     f"{self.data_dir / name}: {key} is {found}, but the model's {setting} is {expected}; "
                     f"change the model's configuration, or run {stage} again with other options"
                 )
-        vocab_size = read_json(self.data_dir / "tokens.json", "stage 4")["vocab_size"]
+        self.tokens_record = read_json(self.data_dir / "tokens.json", "stage 4")
+        vocab_size = self.tokens_record["vocab_size"]
         if vocab_size > config.text_token_size:
             raise RecipeError(
                 f"{self.data_dir / 'tokens.json'}: vocab_size is {vocab_size}, more than the model's text_token_size "
                 f"of {config.text_token_size}"
             )
 
-    def _usable_utts(self, config: ModelConfig) -> tuple[list[str], np.ndarray]:
-        """Ids of the utterances that can be used, and the number of units of each."""
-        utts, lengths = [], []
+    def _usable_rows(self, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
+        """Lines of utt2s3 whose utterances can be used, and the number of units of each."""
+        rows, lengths = array("q"), array("q")
         table = self.tables["utt2s3"]
-        keys = {name: set(other.keys()) for name, other in self.tables.items()}
-        for index in range(len(table)):
-            utt, value = table.line(index)
+        for index, (utt, present) in self._present():
+            if index is None:
+                self.skipped.add(utt, f"is in {', '.join(present)}, but has no units", self.data_dir)
+                continue
+            if missing := [name for name in self.tables if name not in present]:
+                self.skipped.add(utt, f"has units, but is missing from {', '.join(missing)}", self.data_dir)
+                continue
             try:
-                units = np.array(value.split(), dtype=np.int64)
+                units = np.array(table.line(index)[1].split(), dtype=np.int64)
             except ValueError as error:
                 self.skipped.add(utt, error, table.path)
                 continue
-            missing = [name for name in keys if utt not in keys[name]]
-            if missing:
-                self.skipped.add(utt, f"has units, but is missing from {', '.join(missing)}", self.data_dir)
-            elif not len(units):
+            if not len(units):
                 self.skipped.add(utt, "has no units", table.path)
             elif units.min() < 0 or units.max() >= config.speech_token_size:
                 beyond = units.max() if units.max() >= config.speech_token_size else units.min()
                 self.skipped.add(utt, f"unit {beyond} lies outside 0 to {config.speech_token_size - 1}", table.path)
             else:
-                utts.append(utt)
+                rows.append(index)
                 lengths.append(len(units))
-        for name in keys:
-            for utt in sorted(keys[name] - keys["utt2s3"]):
-                self.skipped.add(utt, f"is in {name}, but has no units", self.data_dir)
-        self.skipped.report(len(utts) + len(self.skipped))
-        if not utts:
+        self.skipped.report(len(rows) + len(self.skipped))
+        if not rows:
             raise RecipeError(f"{table.path} is empty; stage 5 makes it")
-        return utts, np.array(lengths)
+        return np.array(rows), np.array(lengths)
+
+    def _present(self) -> Iterator[tuple[int | None, tuple[str, list[str]]]]:
+        """Every utterance of any table, in order: its line in utt2s3, if it has one, its id and the tables it is in.
+
+        The sorted tables are merged as they are read, so that no list of all ids is held.
+        """
+
+        def entries(name: str) -> Iterator[tuple[bytes, str]]:
+            return ((utt.encode(), name) for utt in self.tables[name].keys())  # noqa: SIM118
+
+        index = 0
+        for utt, group in groupby(heapq.merge(*map(entries, self.tables)), key=itemgetter(0)):
+            present = [name for _, name in group]
+            has_units = "utt2s3" in present
+            yield (index if has_units else None), (utt.decode(), present)
+            index += has_units
 
     def __len__(self) -> int:
-        return len(self.utts)
+        return len(self.rows)
+
+    def utt(self, index: int) -> str:
+        """The id of an utterance."""
+        return self.tables["utt2s3"].line(int(self.rows[index]))[0]
+
+    @property
+    def utts(self) -> list[str]:
+        """The ids of all utterances, in order."""
+        return [self.utt(index) for index in range(len(self))]
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
         """Read a batch. Utterances whose archives are damaged are left out of it and stand in its `damaged`."""
         rows, damaged = [], {}
-        for index in indices:
+        for utt in map(self.utt, indices):
             try:
-                rows.append(self._read(self.utts[index]))
+                rows.append(self._read(utt))
             except UtteranceError as error:
-                damaged[self.utts[index]] = str(error)
+                damaged[utt] = str(error)
         columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 6
 
         def pad(arrays: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -177,10 +206,16 @@ class UnitDataset(Dataset):
         return groups
 
     def load(self, batches: list[list[int]]) -> Iterator[Batch]:
-        """Read batches in a worker process, ahead of their use; utterances with damaged archives are named once."""
-        for batch in DataLoader(self, sampler=batches, batch_size=None, num_workers=1, prefetch_factor=4):
+        """Read batches in a worker process, ahead of their use.
+
+        Utterances with damaged archives are named once and left out; a batch may have none left.
+        """
+        # its own generator: the global one would otherwise be drawn from whenever an epoch is begun or resumed
+        loader = DataLoader(
+            self, sampler=batches, batch_size=None, num_workers=1, prefetch_factor=4, generator=torch.Generator()
+        )
+        for batch in loader:
             for utt, reason in batch.damaged.items():
                 if utt not in self.skipped.reasons:
                     self.skipped.add(utt, reason)
-            if batch.utts:
-                yield batch
+            yield batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
@@ -86,23 +86,27 @@ def evaluate(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     what: str | None = None,
+    share: Callable[[list[list[int]]], list[list[int]]] = list,
 ) -> dict[str, Score]:
-    """Score all utterances of a dataset.
+    """Score the utterances of a dataset.
 
     Args:
         model: in any mode; it is left in evaluation mode.
         batch_units: as in `UnitDataset.batches`; it does not change the result beyond rounding.
         dtype: of autocast.
         what: shown with the progress, which is not shown without.
+        share: picks the batches that this process scores, where several do.
 
     Returns:
         A score for each utterance id.
     """
     model.eval()
-    groups = dataset.batches(batch_units)
+    groups = share(dataset.batches(batch_units))
     scores: dict[str, Score] = {}
     batches = dataset.load(groups)
     for batch in progress(batches, what, len(groups), "batch") if what else batches:
+        if not batch.utts:
+            continue
         batch = batch.to(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             prediction = model(batch)

@@ -165,7 +165,8 @@ def write_report(exp_dir: Path, command: str, reference: str) -> Path:
 
 def units_in_words(record: Mapping[str, object]) -> str:
     """A units record as `key value, key value`, hashes shortened."""
-    return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in record.items())
+    known = {key: value for key, value in record.items() if value is not None}
+    return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in known.items())
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -210,9 +211,9 @@ def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
             "hidden size": str(config["dim"]),
             "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
             "feed-forward size": str(config["linear_units"]),
-            "learning rate (aggregator)": f"{config['learning_rate']:g} ({config['aggregator_learning_rate']:g})",
-            "batch": f"{config['batch_units']} units",
-            "epochs (best)": f"{config['epochs']} ({record['best']['epoch']})",
+            "learning rates": ", ".join(f"{part} {rate:g}" for part, rate in config["learning_rates"].items()),
+            "batch": f"{config['batches_per_update']} x {config['batch_units']} units",
+            "epochs (best)": f"{record['epochs']} ({record['best']['epoch']})",
             "updates": str(record["updates"]),
             "optimizer": record["optimizer"],
             "dtype": record["dtype"],

@@ -77,7 +77,7 @@ class SortedTable:
             RecipeError: the file is missing (`made_by` names the stage that makes it), or not sorted or not unique.
         """
         self.path = require(path, made_by)
-        starts = [0]
+        self.starts = array("q", [0])
         previous = b""
         with open(self.path, "rb") as stream:
             for number, line in enumerate(stream, start=1):
@@ -86,8 +86,7 @@ class SortedTable:
                     fault = f"{key.decode(errors='replace')!r} is empty, repeated or out of order"
                     raise RecipeError(f"{path}:{number}: {fault}; utils/fix_data_dir.sh repairs the directory")
                 previous = key
-                starts.append(starts[-1] + len(line))
-        self.starts = array("q", starts)
+                self.starts.append(self.starts[-1] + len(line))
         self._stream = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -106,7 +105,9 @@ class SortedTable:
 
     def keys(self) -> Iterator[str]:
         """All keys, in order."""
-        return (self.line(index)[0] for index in range(len(self)))
+        with open(self.path, "rb") as stream:
+            for line in stream:
+                yield line.split(None, 1)[0].decode("utf-8")
 
     def __getitem__(self, key: str) -> str:
         """The value of `key`, or KeyError."""

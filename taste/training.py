@@ -1,87 +1,117 @@
-"""Training of one system: reads from top to bottom as it runs."""
+"""Training of one system, in one process or in several that torchrun starts: reads from top to bottom as it runs."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
+from torch.nn.parallel import DistributedDataParallel
 
-from taste.checkpoint import BEST, LAST, fit_weights, load_weights, save_weights
+from taste.checkpoint import AVERAGE, BEST, LAST, average_weights, fit_weights, load_weights, save_tensors, save_weights
 from taste.config import Config, TrainConfig, save_config
 from taste.dataset import UnitDataset
+from taste.distributed import Processes, processes
 from taste.errors import RecipeError
 from taste.evaluation import evaluate, total
 from taste.files import write_json, write_text
-from taste.model.joint import Batch, JointModel, Prediction
+from taste.initialization import initialize
+from taste.model.joint import Batch, JointModel
+from taste.optimization import learning_rate_factor, make_optimizer, set_learning_rate
 from taste.precision import check_device, compute_dtype
 from taste.progress import progress
 from taste.provenance import hardware, peak_memory_bytes, provenance
+from taste.training_log import TrainingLog
+from taste.training_state import STATE, Progress, restore_state, save_state
 
 logger = logging.getLogger(__name__)
+FAULTY_UPDATES_IN_A_ROW = 10  # after which training stops
 
 
 def train(
-    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init_dir: Path | None, device: str
+    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init: Path | None, device: str
 ) -> dict:
-    """Train a system and keep the weights of the best dev loss.
+    """Train a system; where an earlier call with the same settings was stopped, go on from its last state.
 
-    Writes into `system_dir`: `config.yaml`, `steps.jsonl` (every step), `epochs.jsonl` (dev figures), `tensorboard/`,
-    `best.safetensors`, `last.safetensors`, and at the end `train.json`, which says how it came about.
+    Writes into `system_dir`: `config.yaml`, `steps.jsonl` (every update), `epochs.jsonl` (dev figures), `tensorboard/`,
+    `best.safetensors` (best dev loss), `last.safetensors`, `average.safetensors` (mean of the best epochs, where
+    `average_epochs` asks for it), while it runs `state.pt`, and at the end `train.json`, which says how it came about.
 
     Args:
-        init_dir: a system to start from; the aggregator may be absent there.
+        init: a system to start from, or an `llm.pt` of CosyVoice; the aggregator may be absent there.
 
     Returns:
         The contents of `train.json`.
 
     Raises:
-        RecipeError: the sets or the starting point do not fit the configuration, or the loss is not finite.
+        RecipeError: sets, starting point or state do not fit the configuration; the loss stays not finite; the disk is
+            full.
     """
-    start = time.monotonic()
-    target = check_device(device)
+    with processes(check_device(device)) as group:
+        return _train(config, train_set, dev_set, system_dir, init, group)
+
+
+def _train(
+    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init: Path | None, group: Processes
+) -> dict:
     settings = config.train
-    dtype = compute_dtype(settings.dtype, target)
+    if settings.batches_per_update < group.count:
+        raise RecipeError(
+            f"batches_per_update is {settings.batches_per_update}, less than one for each of {group.count} processes"
+        )
+    dtype = compute_dtype(settings.dtype, group.device)
     torch.manual_seed(settings.seed)
     model = JointModel(config.model)
-    if init_dir is not None:
-        path = init_dir / BEST
-        fit_weights(model, load_weights(path, f"training of {init_dir.name}"), path, may_lack="aggregator.")
-    model.to(target)
+    if init is not None:
+        initialize(model, init, train_set)
+    model.to(group.device)
     optimizer = make_optimizer(model, settings)
-    steps = settings.epochs * len(train_set.batches(settings.batch_units, settings.seed))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(settings, steps))
+    torch.manual_seed(settings.seed + group.rank)  # dropout differs between processes
 
     system_dir.mkdir(parents=True, exist_ok=True)
-    write_text(system_dir / "config.yaml", save_config(config))
-    log = TrainingLog(system_dir)
-    best: dict = {"dev_loss": math.inf}
-    step = 0
-    for epoch in range(1, settings.epochs + 1):
-        for batch in shown(train_set, settings, epoch, system_dir.name):
-            step_start = time.monotonic()
-            loss, prediction = training_step(model, batch.to(target), optimizer, settings.grad_clip, dtype)
-            rate = schedule.get_last_lr()[0]
-            schedule.step()
-            step += 1
-            log.step(step, epoch, loss, rate, time.monotonic() - step_start, batch, prediction)
-        figures = total(evaluate(model, dev_set, settings.batch_units, target, dtype).values()).summary()
-        record = {"epoch": epoch, "step": step, "dev_loss": figures["loss"], "dev_top1": figures["top1"]}
-        log.epoch(record)
-        save_weights(system_dir / LAST, model)
-        if record["dev_loss"] < best["dev_loss"]:
-            best = record
-            save_weights(system_dir / BEST, model)
-    log.close()
+    done = restore_state(system_dir, save_config(config), model, optimizer, group) or Progress()
+    if done.step:
+        logger.info("going on after update %d, in epoch %d", done.step, done.epoch)
+    if group.is_first:
+        (system_dir / "train.json").unlink(missing_ok=True)
+        write_text(system_dir / "config.yaml", save_config(config))
+    log = TrainingLog(system_dir, done.step) if group.is_first else None
+    start = time.monotonic() - done.seconds
+    steps = sum(len(epoch_updates(train_set, settings, epoch)) for epoch in range(1, settings.epochs + 1))
+    parallel = group.wrap(model)
+
+    while done.epoch <= settings.epochs and not stops_early(done, settings):
+        for batches, counts in shown_updates(train_set, settings, done, group, system_dir.name):
+            update_start = time.monotonic()
+            rate = set_learning_rate(optimizer, learning_rate_factor(settings, done.step, steps))
+            record = update(parallel, batches, counts, optimizer, settings.grad_clip, dtype, group)
+            done.step += 1
+            done.updates_in_epoch += 1
+            note_faults(done, record.pop("is_finite"), batches, group)
+            if log:
+                seconds = time.monotonic() - update_start
+                log.step({"step": done.step, "epoch": done.epoch, **record, "learning_rate": rate, "seconds": seconds})
+            if done.step % settings.checkpoint_steps == 0:
+                done.seconds = time.monotonic() - start
+                save_state(system_dir, save_config(config), done, model, optimizer, group)
+        scores = evaluate(model, dev_set, settings.batch_units, group.device, dtype, share=group.share)
+        figures = total(group.merge(scores).values()).summary()
+        end_epoch(done, figures, model, settings, system_dir, log)
+        done.seconds = time.monotonic() - start
+        save_state(system_dir, save_config(config), done, model, optimizer, group)
+
     result = {
-        "best": best,
-        "updates": step,
+        "best": done.best,
+        "average": average_of_best(done, model, dev_set, settings, system_dir, group, dtype),
+        "epochs": done.epoch - 1,
+        "updates": done.step,
+        "skipped_updates": done.skipped,
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "optimizer": type(optimizer).__name__,
@@ -90,111 +120,170 @@ def train(
         "train_utts": len(train_set),
         "dev": str(dev_set.data_dir),
         "units": train_set.units_record,
-        "init": str(init_dir) if init_dir else None,
-        "hardware": hardware(target),
+        "tokens": train_set.tokens_record,
+        "init": str(init) if init else None,
+        "hardware": hardware(group.device),
+        "processes": group.count,
         "seconds": time.monotonic() - start,
-        "peak_memory_bytes": peak_memory_bytes(target),
+        "peak_memory_bytes": peak_memory_bytes(group.device),
         **provenance(),
     }
-    write_json(system_dir / "train.json", result)
+    if log:
+        log.close()
+        write_json(system_dir / "train.json", result)
+        (system_dir / STATE).unlink()
     return result
 
 
-def shown(train_set: UnitDataset, settings: TrainConfig, epoch: int, system: str) -> Iterator[Batch]:
-    """One epoch's batches, with a progress bar on a terminal."""
+def stops_early(done: Progress, settings: TrainConfig) -> bool:
+    """True when the dev loss has not got better for `patience` epochs."""
+    return 0 < settings.patience <= done.epochs_without_better
+
+
+def epoch_updates(train_set: UnitDataset, settings: TrainConfig, epoch: int) -> list[list[list[int]]]:
+    """An epoch as updates, each a list of batches, each a list of utterances' indices; whatever the processes."""
     batches = train_set.batches(settings.batch_units, settings.seed, epoch)
-    what = f"{system}, epoch {epoch}/{settings.epochs}"
-    yield from progress(train_set.load(batches), what, len(batches), "step")
+    size = settings.batches_per_update
+    return [batches[start : start + size] for start in range(0, len(batches), size)]
 
 
-def make_optimizer(model: JointModel, settings: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW with a learning rate of its own for the aggregator; no decay on vectors and embeddings."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        rate = settings.aggregator_learning_rate if name.startswith("aggregator.") else settings.learning_rate
-        decays = parameter.ndim > 1 and "embedding" not in name
-        groups.setdefault((rate, settings.weight_decay if decays else 0.0), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()],
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+def shown_updates(
+    train_set: UnitDataset, settings: TrainConfig, done: Progress, group: Processes, system: str
+) -> Iterator[tuple[list[Batch], bool]]:
+    """The rest of an epoch, with a progress bar.
+
+    Yields:
+        The batches of one update that this process computes, and whether they count: a process for which an uneven
+        last update has none computes one without counting it, as all have to take part in the exchange of gradients.
+    """
+    updates = epoch_updates(train_set, settings, done.epoch)[done.updates_in_epoch :]
+    shares = [group.share(batches) or batches[:1] for batches in updates]
+    loaded = train_set.load([batch for share in shares for batch in share])
+    pairs = zip(updates, shares, strict=True)
+    if group.is_first:
+        pairs = progress(pairs, f"{system}, epoch {done.epoch}/{settings.epochs}", len(updates), "step")
+    for batches, share in pairs:
+        yield list(islice(loaded, len(share))), len(batches) > group.rank
 
 
-def learning_rate_factor(settings: TrainConfig, steps: int) -> Callable[[int], float]:
-    """Linear warm-up, then half a cosine down to `final_learning_rate` of the peak at step `steps`."""
+def update(
+    model: nn.Module,
+    batches: list[Batch],
+    counts: bool,
+    optimizer: torch.optim.Optimizer,
+    grad_clip: float,
+    dtype: torch.dtype,
+    group: Processes,
+) -> dict:
+    """One update, from the mean loss over the units of all processes' batches.
 
-    def factor(step: int) -> float:
-        if step < settings.warmup_steps:
-            return (step + 1) / settings.warmup_steps
-        done = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
-        final = settings.final_learning_rate
-        return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+    Args:
+        batches: this process's own.
+        counts: whether they are counted.
 
-    return factor
-
-
-def training_step(
-    model: JointModel, batch: Batch, optimizer: torch.optim.Optimizer, grad_clip: float, dtype: torch.dtype
-) -> tuple[float, Prediction]:
-    """One update.
-
-    Raises:
-        RecipeError: the loss is not finite; names the utterances of the batch.
+    Returns:
+        `loss` and `top1` over all processes, what the model foresaw of the first utterance beside its true units, and
+        `is_finite`: where it is not, nothing was changed.
     """
     model.train()
-    device = batch.unit.device
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        prediction = model(batch)
-    loss = prediction.loss()
-    if not torch.isfinite(loss):
-        raise RecipeError(f"the loss is {loss.item()} on the utterances {', '.join(batch.utts)}")
+    weight = float(counts)
+    (units,) = group.total([weight * sum(int(batch.unit_length.sum()) + len(batch.utts) for batch in batches)])
+    loss = right = 0.0
+    first: dict = {}
+    for index, batch in enumerate(batches):
+        batch = batch.to(group.device)
+        is_last = index == len(batches) - 1
+        exchange = contextlib.nullcontext()
+        if isinstance(model, DistributedDataParallel) and not is_last:
+            exchange = model.no_sync()
+        with exchange:
+            with torch.autocast(group.device.type, dtype, enabled=dtype != torch.float32):
+                prediction = model(batch)
+            nll = prediction.losses().sum() * weight
+            (nll * (group.count / units)).backward()  # DDP takes the mean over the processes
+        foreseen = prediction.logits.argmax(-1)
+        loss += nll.item()
+        right += weight * (foreseen == prediction.target).sum().item()
+        first = first or sample(batch, foreseen)
+    loss, right = (value / units for value in group.total([loss, right]))
+    norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], grad_clip)
+    is_finite = math.isfinite(loss) and bool(torch.isfinite(norm))
+    if is_finite:
+        optimizer.step()
     optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-    optimizer.step()
-    return loss.item(), prediction
+    return {"loss": loss, "top1": right, **first, "is_finite": is_finite}
 
 
-class TrainingLog:
-    """`steps.jsonl`, `epochs.jsonl` and TensorBoard's events of one training run."""
+def sample(batch: Batch, foreseen: torch.Tensor) -> dict:
+    """What the model foresaw of a batch's first utterance, beside its true units."""
+    n = int(batch.unit_length[0])
+    return {"utt": batch.utts[0], "predicted": foreseen[0, :n].tolist(), "true": batch.unit[0, :n].tolist()}
 
-    def __init__(self, system_dir: Path) -> None:
-        self.steps = open(system_dir / "steps.jsonl", "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-        self.epochs = open(system_dir / "epochs.jsonl", "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-        self.board = SummaryWriter(str(system_dir / "tensorboard"))
 
-    def step(
-        self, step: int, epoch: int, loss: float, rate: float, seconds: float, batch: Batch, prediction: Prediction
-    ) -> None:
-        """Log one update, with what the model foresaw of the batch's first utterance beside its true units."""
-        counted = prediction.target >= 0
-        right = (prediction.logits.argmax(-1) == prediction.target)[counted]
-        n = int(batch.unit_length[0])
-        record = {
-            "step": step,
-            "epoch": epoch,
-            "loss": loss,
-            "top1": right.float().mean().item(),
-            "learning_rate": rate,
-            "seconds": seconds,
-            "utt": batch.utts[0],
-            "predicted": prediction.logits[0, :n].argmax(-1).tolist(),
-            "true": batch.unit[0, :n].tolist(),
-        }
-        self.steps.write(json.dumps(record) + "\n")
-        for name in ("loss", "top1", "learning_rate"):
-            self.board.add_scalar(f"train/{name}", record[name], step)
+def note_faults(done: Progress, is_finite: bool, batches: list[Batch], group: Processes) -> None:
+    """Count updates that were left out since their loss or gradient was not finite.
 
-    def epoch(self, record: dict) -> None:
-        """Log the dev figures after an epoch."""
-        self.epochs.write(json.dumps(record) + "\n")
-        self.board.add_scalar("dev/loss", record["dev_loss"], record["step"])
-        self.board.add_scalar("dev/top1", record["dev_top1"], record["step"])
-        logger.info("epoch %d: dev loss %.4f, top-1 %.4f", record["epoch"], record["dev_loss"], record["dev_top1"])
+    Raises:
+        RecipeError: ten of them in a row; names the utterances of the last.
+    """
+    done.skipped_in_a_row = 0 if is_finite else done.skipped_in_a_row + 1
+    if is_finite:
+        return
+    done.skipped += 1
+    utts = [utt for named in group.gather([utt for batch in batches for utt in batch.utts]) for utt in named]
+    logger.warning("update %d left out: its loss or gradient is not finite; utterances %s", done.step, ", ".join(utts))
+    if done.skipped_in_a_row == FAULTY_UPDATES_IN_A_ROW:
+        raise RecipeError(
+            f"the loss or its gradient was not finite in {FAULTY_UPDATES_IN_A_ROW} updates in a row; the last was on "
+            f"the utterances {', '.join(utts)}; lower the learning rates, or look at these utterances' features"
+        )
 
-    def close(self) -> None:
-        """Close the files."""
-        self.steps.close()
-        self.epochs.close()
-        self.board.close()
+
+def end_epoch(
+    done: Progress, figures: dict, model: nn.Module, settings: TrainConfig, system_dir: Path, log: TrainingLog | None
+) -> None:
+    """Keep the weights of the last, the best and the epochs to be averaged, and move on to the next epoch.
+
+    Args:
+        log: None in the processes that write nothing.
+    """
+    record = {"epoch": done.epoch, "step": done.step, "dev_loss": figures["loss"], "dev_top1": figures["top1"]}
+    is_better = not done.best or record["dev_loss"] < done.best["dev_loss"]
+    done.epochs_without_better = 0 if is_better else done.epochs_without_better + 1
+    done.best = record if is_better else done.best
+    done.kept[f"epoch{done.epoch}.safetensors"] = record["dev_loss"]
+    worst_first = sorted(done.kept, key=done.kept.get, reverse=True)
+    dropped = worst_first[: len(worst_first) - settings.average_epochs]
+    if log:
+        log.epoch(record)
+        save_weights(system_dir / LAST, model)
+        if is_better:
+            save_weights(system_dir / BEST, model)
+        if f"epoch{done.epoch}.safetensors" not in dropped:
+            save_weights(system_dir / f"epoch{done.epoch}.safetensors", model)
+        for name in dropped:
+            (system_dir / name).unlink(missing_ok=True)
+    for name in dropped:
+        del done.kept[name]
+    done.epoch += 1
+    done.updates_in_epoch = 0
+
+
+def average_of_best(
+    done: Progress, model: JointModel, dev_set: UnitDataset, settings: TrainConfig, system_dir: Path, group: Processes,
+    dtype: torch.dtype,
+) -> dict | None:  # fmt: skip
+    """Write the mean of the best epochs' weights, and say what it scores on the dev set; None where none is kept."""
+    if not done.kept:
+        return None
+    paths = [system_dir / name for name in sorted(done.kept)]
+    if group.is_first:
+        save_tensors(system_dir / AVERAGE, average_weights(paths))
+    group.gather(None)  # wait for the file
+    fit_weights(model, load_weights(system_dir / AVERAGE, "training"), system_dir / AVERAGE)
+    scores = evaluate(model, dev_set, settings.batch_units, group.device, dtype, share=group.share)
+    loss = total(group.merge(scores).values()).summary()["loss"]
+    if group.is_first:
+        for path in paths:
+            path.unlink()
+    return {"epochs": sorted(int(path.stem.removeprefix("epoch")) for path in paths), "dev_loss": loss}

@@ -1,12 +1,30 @@
 """Fixtures that several tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from whisper.model import ModelDimensions, Whisper
 
+from taste.model.lm import CosyVoiceLM
 from taste.whisper_weights import load_whisper
+from tests.helpers import model_config
+
+GOLDEN = Path(os.environ.get("COSYVOICE_GOLDEN", Path(__file__).parent / "data" / "cosyvoice_lm_tiny.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """A small LM with the weights that upstream's had, and upstream's inputs and outputs."""
+    with safe_open(GOLDEN, "pt") as stream:
+        sizes = {key: int(value) for key, value in stream.metadata().items()}
+        tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+    model = CosyVoiceLM(model_config(**sizes)).eval()
+    prefix = "state."
+    model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    return model, tensors
 
 
 @pytest.fixture(scope="session")

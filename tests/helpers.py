@@ -25,8 +25,9 @@ def model_config(**changes) -> ModelConfig:
 def tiny_config(aggregator: str = "none", **changes) -> Config:
     """A tiny system's configuration, some of the training settings changed."""
     settings = {
-        "seed": 1, "epochs": 2, "batch_units": 400, "learning_rate": 0.01, "aggregator_learning_rate": 0.02,
-        "warmup_steps": 2, "final_learning_rate": 0.1, "weight_decay": 0.0, "grad_clip": 1.0, "dtype": "float32",
+        "seed": 1, "epochs": 2, "patience": 0, "batch_units": 400, "batches_per_update": 1,
+        "learning_rates": {"lm": 0.01, "aggregator": 0.02}, "warmup_steps": 2, "final_learning_rate": 0.1,
+        "weight_decay": 0.0, "grad_clip": 1.0, "dtype": "float32", "checkpoint_steps": 1000, "average_epochs": 0,
     }  # fmt: skip
     return Config(model_config(aggregator=aggregator), TrainConfig(**{**settings, **changes}))
 

@@ -20,9 +20,9 @@ def test_saved_and_read_again_is_the_same(path):
 
 
 def test_later_files_and_the_command_line_override(path, tmp_path):
-    (tmp_path / "more.yaml").write_text("epochs: 7\nlearning_rate: 1e-3\n")
+    (tmp_path / "more.yaml").write_text("epochs: 7\nlearning_rates: {lm: 1e-3}\n")
     config = load_config([path, tmp_path / "more.yaml"], ["seed=5"])
-    assert (config.train.epochs, config.train.learning_rate, config.train.seed) == (7, 0.001, 5)
+    assert (config.train.epochs, config.train.learning_rates, config.train.seed) == (7, {"lm": 0.001}, 5)
 
 
 @pytest.mark.parametrize(

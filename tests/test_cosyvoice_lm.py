@@ -2,30 +2,15 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
-import pytest
 import torch
-from safetensors import safe_open
 
 from taste.model.lm import CosyVoiceLM
 from taste.model.transformer import distance_encoding, length_mask, shift_distances
 from tests.helpers import model_config
 
 DATA = Path(__file__).parent / "data"
-GOLDEN = Path(os.environ.get("COSYVOICE_GOLDEN", DATA / "cosyvoice_lm_tiny.safetensors"))
-
-
-@pytest.fixture(scope="module")
-def golden():
-    with safe_open(GOLDEN, "pt") as stream:
-        sizes = {key: int(value) for key, value in stream.metadata().items()}
-        tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-    model = CosyVoiceLM(model_config(**sizes)).eval()
-    prefix = "state."
-    model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    return model, tensors
 
 
 def test_text_encoder_gives_upstreams_output(golden):

@@ -1,6 +1,9 @@
 """Batches of a data directory, and what damaged directories get."""
 
+import multiprocessing
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,3 +111,42 @@ def test_a_dataset_travels_to_worker_processes(data_dir):
     dataset = UnitDataset(data_dir, model_config())
     dataset[[0]]  # opens the files
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[[1]].unit, dataset[[1]].unit)
+
+
+def resident_bytes():
+    return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+def memory_for(data_dir, answer):
+    """Send how much memory it takes to open a data directory and to read an epoch's first hundred batches."""
+    before = resident_bytes()
+    dataset = UnitDataset(data_dir, TASTE)
+    for batch in dataset.batches(100, seed=1)[:100]:
+        assert dataset[batch].utts
+    answer.put((len(dataset), resident_bytes() - before))
+
+
+def test_memory_does_not_grow_with_the_corpus(data_dir):
+    """100,000 utterances, all of them the same twenty under other names, against a thousand."""
+    context, used = multiprocessing.get_context("fork"), {}
+    for copies in (50, 5000):
+        target = data_dir.parent / f"{copies}"
+        target.mkdir()
+        for path in data_dir.glob("*.json"):
+            (target / path.name).write_bytes(path.read_bytes())
+        for name in ("utt2s3", "utt2token", "feats_deep.scp", "feats_shallow.scp", "spk_emb.scp"):
+            lines = (data_dir / name).read_text().splitlines()
+            copied = (
+                f"{utt}-{copy:04d} {value}"
+                for utt, value in (line.split(" ", 1) for line in lines)
+                for copy in range(copies)
+            )
+            (target / name).write_text("\n".join(copied) + "\n")
+        answer = context.Queue()
+        process = context.Process(target=memory_for, args=(target, answer))
+        process.start()
+        utts, used[copies] = answer.get(timeout=120)
+        process.join()
+        assert utts == 20 * copies
+    # 64 bytes an utterance are 6.4 MB; a table of all lines in memory would be fifty
+    assert used[5000] - used[50] < 25e6

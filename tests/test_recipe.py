@@ -1,61 +1,29 @@
 """The recipe from the corpus to the results, on a dozen utterances of the shipped corpus."""
 
 import json
-import os
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from taste.data_dir_validate import validate_data_dir
 from taste.tables import read_int_table, read_table
+from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_dir, run
 
-ROOT = Path(__file__).resolve().parent.parent
-CORPUS = ROOT / "egs/mini/corpus"
-RUN = ROOT / "egs/librispeech/run.sh"
 SETTINGS = {
     "model.yaml": "text_token_size: 51866\nspeech_token_size: 20\nspk_embed_dim: 256\nencoder_dim: 512\n"
     "text_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\ntext_encoder_blocks: 1\n"
     "llm_blocks: 1\ndropout: 0.1\naggregator_heads: 2\n",
-    "train.yaml": "epochs: 2\nbatch_units: 400\nlearning_rate: 0.01\naggregator_learning_rate: 0.01\n"
-    "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n",
+    "train.yaml": "epochs: 2\nbatch_units: 400\nlearning_rates: {lm: 0.01, aggregator: 0.01}\n"
+    "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n"
+    "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 2\n",
     "continued.yaml": "epochs: 3\n",
 }
-
-
-def run(folder, *options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([RUN, *options], cwd=folder, capture_output=True, text=True, env=environment)
-
-
-def copy_chapters(source, target, utts_a_chapter, chapters):
-    """Copy the first utterances of the first chapters of a set, transcripts and word times cut to them."""
-    utts = []
-    for folder in sorted(source.glob("*/*"))[:chapters]:
-        destination = target / folder.parent.name / folder.name
-        destination.mkdir(parents=True)
-        for path in folder.glob("*.txt"):
-            lines = path.read_text().splitlines(keepends=True)[:utts_a_chapter]
-            (destination / path.name).write_text("".join(lines))
-        transcript = (destination / f"{folder.parent.name}-{folder.name}.trans.txt").read_text()
-        for utt in (line.split()[0] for line in transcript.splitlines()):
-            shutil.copy(folder / f"{utt}.opus", destination)
-            utts.append(utt)
-    return utts
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory, pretrained_dir):
     """A recipe directory whose path has a space, after stages 0 to 13, and what they printed."""
-    folder = tmp_path_factory.mktemp("recipe") / "my recipe"
-    (folder / "conf").mkdir(parents=True)
-    for name in ("local", "utils", "taste"):
-        (folder / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "egs/librispeech/cmd.sh", folder)
-    (folder / "path.sh").write_text(f'. "{ROOT}/path.sh"\n')
-    for name, text in SETTINGS.items():
-        (folder / "conf" / name).write_text(text)
+    folder = make_recipe_dir(tmp_path_factory.mktemp("recipe") / "my recipe", SETTINGS)
     train = copy_chapters(CORPUS / "train", folder / "corpus/train", 2, 5)
     copy_chapters(CORPUS / "test", folder / "corpus/test", 2, 2)
     broken = next((folder / "corpus/train").rglob(f"{train[0]}.opus"))

@@ -13,9 +13,10 @@ from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, total
 from taste.files import write_json
+from taste.optimization import learning_rate_factor
 from taste.results import compare, evaluate_systems, load_scores, write_report
 from taste.seeds import seed_tables
-from taste.training import learning_rate_factor, train
+from taste.training import train
 from tests.helpers import UNITS, make_data_dir, tiny_config
 
 CPU = torch.device("cpu")
@@ -103,9 +104,9 @@ def test_a_system_of_other_sizes_is_refused_as_a_start(experiment, tmp_path):
 
 def test_learning_rate_rises_then_falls():
     settings = tiny_config(warmup_steps=10, final_learning_rate=0.1).train
-    factor = learning_rate_factor(settings, 100)
-    assert factor(0) == pytest.approx(0.1) and factor(9) == factor(10) == 1
-    assert 0.1 < factor(80) < factor(20) < 1 and factor(100) == factor(200) == pytest.approx(0.1)
+    factors = [learning_rate_factor(settings, step, 100) for step in (0, 9, 10, 20, 80, 100, 200)]
+    assert factors[0] == pytest.approx(0.1) and factors[1] == factors[2] == 1
+    assert 0.1 < factors[4] < factors[3] < 1 and factors[5] == factors[6] == pytest.approx(0.1)
 
 
 def test_baselines_by_hand(experiment, tmp_path):

@@ -6,15 +6,17 @@ import pytest
 import soundfile
 import torch
 from sklearn.cluster import KMeans
+from whisper.audio import log_mel_spectrogram
 
 from taste.errors import RecipeError
-from taste.files import read_json, write_json
+from taste.files import read_json, sha256, write_json
 from taste.tables import read_int_table, read_table, write_table
 from taste.units.backend import load_unit_backend, write_units
 from taste.units.cosyvoice import CosyvoiceUnits
 from taste.units.kmeans import KMeansUnits, grouped_frames, nearest, train_kmeans
 from taste.units.record import require_same_units
 from taste.whisper_features import frames_of
+from tests.helpers_cosyvoice import write_speech_tokenizer
 
 SECOND = 16000
 SETTINGS = {"model": "toy", "layer": "1", "K": 8, "rate": 25, "frames": 10_000, "seed": 3}
@@ -169,6 +171,24 @@ class TestCosyvoice:
         for samples, row in zip(batch, together, strict=True):
             assert np.array_equal(backend.encode([samples])[0], row)
 
+    def test_units_are_those_of_the_onnx_file_as_upstream_runs_it(self, tmp_path):
+        for package in ("s3tokenizer", "onnx", "onnxruntime"):
+            pytest.importorskip(package, reason="needs requirements-cosyvoice.txt and requirements-campplus.txt")
+        from onnxruntime import InferenceSession
+
+        path = tmp_path / "speech_tokenizer_v1.onnx"
+        write_speech_tokenizer(path, np.random.default_rng(0))
+        backend = load_unit_backend("cosyvoice", tmp_path, tmp_path, tmp_path, "cpu")
+        assert backend.record["K"] == 4096
+        session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+        samples = [noise(1.0, 1) * np.linspace(0, 1, SECOND, dtype=np.float32), noise(0.37, 2)]
+        for utterance, units in zip(samples, backend.encode(samples), strict=True):
+            mel = log_mel_spectrogram(utterance, 128)[None].numpy()
+            lengths = np.array([mel.shape[2]], np.int32)
+            (expected,) = session.run(None, dict(zip(names, (mel, lengths), strict=True)))
+            assert len(set(units)) > 1 and np.array_equal(units, expected[0])
+
     def test_record(self, backend):
         record = backend.record
         assert (record["backend"], record["model"], record["rate"]) == ("cosyvoice", "speech_tokenizer_v1", 50)
@@ -179,4 +199,12 @@ class TestCosyvoice:
             load_unit_backend("cosyvoice", tmp_path, tmp_path, tmp_path, "cpu")
         (tmp_path / "speech_tokenizer_v1.onnx").write_bytes(b"no model")
         with pytest.raises(RecipeError, match="does not hold the weights"):
+            load_unit_backend("cosyvoice", tmp_path, tmp_path, tmp_path, "cpu")
+
+    def test_the_tokenizer_of_the_25_hz_model_is_refused(self, tmp_path, monkeypatch):
+        pytest.importorskip("s3tokenizer", reason="needs requirements-cosyvoice.txt")
+        path = tmp_path / "speech_tokenizer_v1.onnx"
+        path.write_bytes(b"another one of that name")
+        monkeypatch.setattr("taste.units.cosyvoice.SHA256_25HZ", sha256(path))
+        with pytest.raises(RecipeError, match="CosyVoice-300M-25Hz"):
             load_unit_backend("cosyvoice", tmp_path, tmp_path, tmp_path, "cpu")

@@ -42,7 +42,10 @@ spk_backend=resemblyzer
 model_config=conf/model.yaml
 train_config=conf/train.yaml
 continued_config=
+lm_weights=
 train_jobs=1
+num_processes=1
+num_nodes=1
 seed=1
 device=cpu
 exp=exp
@@ -90,15 +93,19 @@ Options and their values now:
   --storage $storage          float32, float16 or compressed
   --pad_to_30s $pad_to_30s         pad audio to 30 s before the encoder, as Whisper was trained
   --feats_dtype $feats_dtype         float32 or bfloat16, for the encoder; auto, by the hardware
-  --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 in
-  --cosyvoice_dir '$cosyvoice_dir'        this directory)
+  --units_backend $units_backend       kmeans, or cosyvoice (speech_tokenizer_v1 of CosyVoice-300M)
+  --cosyvoice_dir '$cosyvoice_dir'        where you have CosyVoice-300M; stage 3 fetches it where it is needed
   --kmeans_model $kmeans_model, --kmeans_layer $kmeans_layer, --kmeans_K $kmeans_K
   --kmeans_rate $kmeans_rate           units a second
   --kmeans_frames $kmeans_frames    of the training set, to fit the k-means units on
-  --spk_backend $spk_backend    resemblyzer, or campplus (campplus.onnx in --cosyvoice_dir)
+  --spk_backend $spk_backend    resemblyzer, or campplus (of CosyVoice-300M)
   --model_config $model_config, --train_config $train_config
   --continued_config '$continued_config'     settings of stage 8 that differ from stage 7's
+  --lm_weights '$lm_weights'           llm.pt of CosyVoice-300M that text_only starts from, with
+                             --model_config conf/model_300m.yaml; random weights without
   --train_jobs $train_jobs             systems of stage 8 that train at the same time
+  --num_processes $num_processes          of each training, on each node: one a GPU with --device cuda
+  --num_nodes $num_nodes              of each training, each a job of \$cuda_cmd
   --seed $seed, --device $device
   --exp $exp               where systems and results go
   --systems '$systems'   to be evaluated
@@ -120,6 +127,9 @@ not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is 
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
+whisper_models="$whisper_model"
+[[ "$units_backend" != kmeans ]] || whisper_models+=" $kmeans_model"
+[[ -z "$cosyvoice_dir" ]] || local/check_cosyvoice_dir.py "$cosyvoice_dir"
 mkdir -p "$exp"
 
 if runs 0; then
@@ -157,8 +167,10 @@ fi
 if runs 3; then
   log "Stage 3: pretrained models in $pretrained_dir"
   local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
-    --whisper_models "$whisper_model $kmeans_model" --spk_backend "$spk_backend"
+    --whisper_models "$whisper_models" --spk_backend "$spk_backend" --units_backend "$units_backend" \
+    ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"}
 fi
+cosyvoice_dir="${cosyvoice_dir:-$pretrained_dir/CosyVoice-300M}"
 
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
@@ -199,11 +211,13 @@ if runs 6; then
 fi
 
 training=(--cmd "$cuda_cmd" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
-  --device "$device")
+  --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes")
+train_threads() { echo $((($(nproc) + $1 * num_processes - 1) / ($1 * num_processes))); } # with $1 trainings at once
 
 if runs 7; then
   log "Stage 7: text only"
-  local/train.sh "${training[@]}" --num_threads "$(nproc)" data/train data/dev "$exp/text_only"
+  local/train.sh "${training[@]}" --num_threads "$(train_threads 1)" --init "$lm_weights" \
+    data/train data/dev "$exp/text_only"
 fi
 
 if runs 8; then
@@ -211,7 +225,7 @@ if runs 8; then
   training+=(--continued_config "$continued_config" --init "$exp/text_only")
   printf '%s\n' text_only_continued taste |
     xargs -P "$train_jobs" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' \
-    local/train.sh "${training[@]}" --num_threads $((($(nproc) + train_jobs - 1) / train_jobs)) \
+    local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" \
     data/train data/dev "$exp/{}" || exit 1
 fi
 

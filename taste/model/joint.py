@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from taste.config import ModelConfig
 from taste.model.aggregator import AGGREGATORS
+from taste.model.decoding import Decoded, Limits, Prompt, decode
 from taste.model.lm import IGNORE, CosyVoiceLM
+from taste.model.sampling import Sampling
 
 
 @dataclass
@@ -71,10 +73,25 @@ class JointModel(nn.Module):
 
     def forward(self, batch: Batch) -> Prediction:
         """Teacher-forced prediction of a batch's units."""
-        text = self.lm.encode_text(batch.text_token)
-        attention = None
-        if self.aggregator is not None:
-            z, attention = self.aggregator(text, batch.text_token, batch.deep, batch.shallow, batch.frames)
-            text = text + z
+        text, attention = self.text_states(batch)
         logits, target = self.lm(text, batch.text_length, batch.unit, batch.unit_length, batch.spk_emb)
         return Prediction(logits, target, attention)
+
+    def text_states(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """What the LM reads of the text: `v` or `e_joint`, (batch, text, dim); and the attention of `Prediction`."""
+        text = self.lm.encode_text(batch.text_token)
+        if self.aggregator is None:
+            return text, None
+        z, attention = self.aggregator(text, batch.text_token, batch.deep, batch.shallow, batch.frames)
+        return text + z, attention
+
+    @torch.no_grad()
+    def decode(
+        self, batch: Batch, sampling: Sampling, limits: Limits, seed: int, prompt: Prompt | None = None
+    ) -> Decoded:
+        """Units for a batch's text, speaker and, with an aggregator, speech; its own units are not looked at.
+
+        Arguments and errors as in `taste.model.decoding.decode`.
+        """
+        text, _ = self.text_states(batch)
+        return decode(self.lm, batch.utts, text, batch.text_length, batch.spk_emb, sampling, limits, seed, prompt)

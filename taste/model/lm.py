@@ -63,19 +63,28 @@ class CosyVoiceLM(nn.Module):
             Logits (batch, units + 1, speech_token_size + 1), row t predicting unit t, row `unit_length` the end of
             speech; and the targets (batch, units + 1), `IGNORE` in padding.
         """
-        spk = self.spk_embed_affine_layer(F.normalize(spk_emb, dim=1))
-        sos, task = self.llm_embedding.weight[SOS][None], self.llm_embedding.weight[TASK][None]
-        embedded = self.speech_embedding(unit)
-        sequences = [
-            torch.cat((sos, spk[i : i + 1], text[i, : text_length[i]], task, embedded[i, : unit_length[i]]))
-            for i in range(len(unit))
-        ]
+        sequences = self.sequences(text, text_length, unit, unit_length, spk_emb)
         hidden = self.llm(pad_sequence(sequences, batch_first=True))
         # Units begin to be predicted at the task embedding, which stands after sos, speaker and text.
         steps = torch.arange(unit.shape[1] + 1, device=unit.device)
         rows = (text_length[:, None] + 2 + steps).clamp(max=hidden.shape[1] - 1)
         hidden = hidden.gather(1, rows[..., None].expand(-1, -1, hidden.shape[2]))
         return self.llm_decoder(hidden), self.targets(unit, unit_length)
+
+    def sequences(
+        self, text: Tensor, text_length: Tensor, unit: Tensor, unit_length: Tensor, spk_emb: Tensor
+    ) -> list[Tensor]:
+        """The LM's input for each utterance, `[sos, speaker, text…, task, unit…]`: (text + units + 3, dim) each.
+
+        Arguments as in `forward`.
+        """
+        spk = self.spk_embed_affine_layer(F.normalize(spk_emb, dim=1))
+        sos, task = self.llm_embedding.weight[SOS][None], self.llm_embedding.weight[TASK][None]
+        embedded = self.speech_embedding(unit)
+        return [
+            torch.cat((sos, spk[i : i + 1], text[i, : text_length[i]], task, embedded[i, : unit_length[i]]))
+            for i in range(len(unit))
+        ]
 
     def targets(self, unit: Tensor, unit_length: Tensor) -> Tensor:
         """Units followed by the end of speech, `IGNORE` after it: (batch, units) -> (batch, units + 1)."""

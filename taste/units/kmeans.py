@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from whisper.model import Whisper
@@ -123,6 +122,8 @@ def train_kmeans(
     Raises:
         RecipeError: settings that do not fit, or fewer frames than units.
     """
+    from sklearn.cluster import MiniBatchKMeans  # seconds to import, which those who only apply units need not spend
+
     data_dir, units_dir = Path(data_dir), Path(units_dir)
     if rate < 1 or FRAMES_PER_SECOND % rate:
         raise RecipeError(f"--rate {rate}: the encoder's {FRAMES_PER_SECOND} frames a second are no multiple of it")
