@@ -44,7 +44,7 @@ def load_weights(path: str | Path, made_by: str) -> dict[str, Tensor]:
 
 
 def load_llm(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of upstream's LM (`llm.pt` of CosyVoice-300M), under the joint model's names.
+    """Read the weights of upstream's LM (`llm.pt` of CosyVoice-300M, or of its recipe), under the joint model's names.
 
     Raises:
         RecipeError: the file is missing, cut short, or holds anything but tensors.
@@ -55,6 +55,8 @@ def load_llm(path: str | Path) -> dict[str, Tensor]:
         raise RecipeError(f"{path} holds code beside tensors and is not read: {str(error).splitlines()[0]}") from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:  # what torch raises differs with the cut
         raise RecipeError(f"{path} is damaged or no checkpoint of torch ({str(error).splitlines()[0]})") from error
+    if isinstance(weights, dict):  # upstream's training adds these two numbers to the tensors
+        weights = {name: value for name, value in weights.items() if name not in ("epoch", "step")}
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise RecipeError(f"{path} holds no table of tensors; CosyVoice's llm.pt is a state dict")
     return {LM + name: tensor for name, tensor in weights.items()}
