@@ -4,13 +4,15 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 import torch
 
+from taste.config import load_config
 from taste.model.lm import CosyVoiceLM
 from taste.model.transformer import distance_encoding, length_mask, shift_distances
-from tests.helpers import model_config
 
-DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "tests/data"
 
 
 def test_text_encoder_gives_upstreams_output(golden):
@@ -36,14 +38,14 @@ def test_teacher_forced_logits_and_loss_are_upstreams(golden):
     torch.testing.assert_close(accuracy, tensors["acc"][0], atol=1e-4, rtol=0)
 
 
-def test_300m_model_has_upstreams_names_and_shapes():
+@pytest.mark.parametrize("size", ["12gb", "80gb"])
+def test_300m_model_built_from_yaml_has_upstreams_names_and_shapes(size):
     shapes = json.loads((DATA / "cosyvoice_300m_llm_shapes.json").read_text())
-    config = model_config(
-        text_token_size=51866, speech_token_size=4096, spk_embed_dim=192, text_encoder_input_size=512, dim=1024,
-        attention_heads=16, linear_units=4096, text_encoder_blocks=6, llm_blocks=14,
-    )  # fmt: skip
+    conf = ROOT / "egs/librispeech/conf"
+    files = [conf / "model_300m.yaml", conf / f"train_300m_{size}.yaml", ROOT / "conf/text_only.yaml"]
+    config = load_config(files, ["seed=1"])
     with torch.device("meta"):
-        model = CosyVoiceLM(config)
+        model = CosyVoiceLM(config.model)
     assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
 
 
