@@ -73,7 +73,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
   12  score                                    not built yet
   13  report                                   not built yet
 
-Options and their values now:
+Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
   --stage $stage, --stop_stage $stop_stage
   --corpus $corpus     folder that holds <part>/<speaker>/<chapter>/; downloaded where parts are missing
