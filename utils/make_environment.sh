@@ -50,8 +50,9 @@ fi
 : >"$log"
 for file in "${missing[@]}"; do
   echo "Installing $(realpath --relative-to="$root" "$file") (log: $log)" >&2
-  run_logged "$venv/bin/python" -m pip install --disable-pip-version-check --constraint "$root/constraints.txt" \
-    --requirement "$file"
+  # --no-compile: Python compiles what is imported when it is first, a small part of all
+  run_logged "$venv/bin/python" -m pip install --disable-pip-version-check --no-compile \
+    --constraint "$root/constraints.txt" --requirement "$file"
 done
 
 # torchaudio's wheel is linked against CUDA. Beside a CPU-only torch it does not import with its compiled extension, but
