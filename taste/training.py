@@ -93,6 +93,8 @@ def _train(
             record = update(parallel, batches, counts, optimizer, settings.grad_clip, dtype, group)
             done.step += 1
             done.updates_in_epoch += 1
+            if record is None:
+                continue
             note_faults(done, record.pop("is_finite"), batches, group)
             if log:
                 seconds = time.monotonic() - update_start
@@ -153,8 +155,9 @@ def shown_updates(
     """The rest of an epoch, with a progress bar.
 
     Yields:
-        The batches of one update that this process computes, and whether they count: a process for which an uneven
-        last update has none computes one without counting it, as all have to take part in the exchange of gradients.
+        The batches of one update that this process computes, and whether they count: a process for which an update has
+        none, being the last or damaged, computes one without counting it, as all have to take part in the exchange of
+        gradients.
     """
     updates = epoch_updates(train_set, settings, done.epoch)[done.updates_in_epoch :]
     shares = [group.share(batches) or batches[:1] for batches in updates]
@@ -162,8 +165,11 @@ def shown_updates(
     pairs = zip(updates, shares, strict=True)
     if group.is_first:
         pairs = progress(pairs, f"{system}, epoch {done.epoch}/{settings.epochs}", len(updates), "step")
+    spare: list[Batch] = []
     for batches, share in pairs:
-        yield list(islice(loaded, len(share))), len(batches) > group.rank
+        usable = [batch for batch in islice(loaded, len(share)) if batch.utts]
+        spare = usable[:1] or spare
+        yield usable or spare, bool(usable) and len(batches) > group.rank
 
 
 def update(
@@ -174,7 +180,7 @@ def update(
     grad_clip: float,
     dtype: torch.dtype,
     group: Processes,
-) -> dict:
+) -> dict | None:
     """One update, from the mean loss over the units of all processes' batches.
 
     Args:
@@ -183,11 +189,18 @@ def update(
 
     Returns:
         `loss` and `top1` over all processes, what the model foresaw of the first utterance beside its true units, and
-        `is_finite`: where it is not, nothing was changed.
+        `is_finite`: where it is not, nothing was changed. None where no process has an utterance to learn from.
+
+    Raises:
+        RecipeError: this process has no batch to take part with.
     """
     model.train()
     weight = float(counts)
     (units,) = group.total([weight * sum(int(batch.unit_length.sum()) + len(batch.utts) for batch in batches)])
+    if not units:
+        return None
+    if not batches:
+        raise RecipeError("none of the first batches of the epoch could be read; the reasons are named above")
     loss = right = 0.0
     first: dict = {}
     for index, batch in enumerate(batches):

@@ -107,6 +107,19 @@ def test_ten_updates_in_a_row_without_finite_loss_end_the_training(tmp_path):
     assert len(losses(tmp_path / "taste")) == FAULTY_UPDATES_IN_A_ROW - 1
 
 
+def test_an_update_whose_utterances_are_all_damaged_is_passed_over(tmp_path, caplog):
+    for name in ("train", "dev"):
+        make_data_dir(tmp_path / name, 12)
+    table = (tmp_path / "train/feats_deep.scp").read_text().splitlines()
+    utt = table[4].split()[0]
+    table[4] = f"{utt} {tmp_path}/absent.ark:10"
+    (tmp_path / "train/feats_deep.scp").write_text("\n".join(table) + "\n")
+    config = tiny_config("attention", epochs=2, batch_units=1)  # an utterance each
+    result = train(config, *sets(tmp_path, config), tmp_path / "taste", None, "cpu")
+    assert result["updates"] == 24 and len(losses(tmp_path / "taste")) == 22
+    assert utt in caplog.text
+
+
 def test_training_stops_when_the_dev_loss_gets_no_better(data, tmp_path):
     config = tiny_config(epochs=12, patience=2, learning_rates={"lm": 0.3}, final_learning_rate=1.0)
     result = train(config, *sets(data, config), tmp_path / "text_only", None, "cpu")
