@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -43,18 +44,32 @@ def load_weights(path: str | Path, made_by: str) -> dict[str, Tensor]:
         raise RecipeError(f"{path} is damaged or no safetensors file ({error}); run {made_by} again") from error
 
 
+def load_torch(path: str | Path, advice: str) -> Any:
+    """Read a file of `torch.save`, on the CPU, running nothing that it may hold beside tensors and plain values.
+
+    Args:
+        advice: what to do about a damaged file.
+
+    Raises:
+        RecipeError: the file is cut short, of another kind, or holds code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise RecipeError(f"{path} holds code beside tensors and is not read: {str(error).splitlines()[0]}") from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:  # what torch raises differs with the cut
+        raise RecipeError(
+            f"{path} is damaged or no checkpoint of torch ({str(error).splitlines()[0]}); {advice}"
+        ) from error
+
+
 def load_llm(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of upstream's LM (`llm.pt` of CosyVoice-300M, or of its recipe), under the joint model's names.
 
     Raises:
         RecipeError: the file is missing, cut short, or holds anything but tensors.
     """
-    try:
-        weights = torch.load(require(path, "stage 3"), map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise RecipeError(f"{path} holds code beside tensors and is not read: {str(error).splitlines()[0]}") from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:  # what torch raises differs with the cut
-        raise RecipeError(f"{path} is damaged or no checkpoint of torch ({str(error).splitlines()[0]})") from error
+    weights = load_torch(require(path, "stage 3"), "fetch it again")
     if isinstance(weights, dict):  # upstream's training adds these two numbers to the tensors
         weights = {name: value for name, value in weights.items() if name not in ("epoch", "step")}
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):

@@ -264,7 +264,8 @@ def end_epoch(
     is_better = not done.best or record["dev_loss"] < done.best["dev_loss"]
     done.epochs_without_better = 0 if is_better else done.epochs_without_better + 1
     done.best = record if is_better else done.best
-    done.kept[f"epoch{done.epoch}.safetensors"] = record["dev_loss"]
+    name = f"epoch{done.epoch}.safetensors"
+    done.kept[name] = record["dev_loss"]
     worst_first = sorted(done.kept, key=done.kept.get, reverse=True)
     dropped = worst_first[: len(worst_first) - settings.average_epochs]
     if log:
@@ -272,12 +273,12 @@ def end_epoch(
         save_weights(system_dir / LAST, model)
         if is_better:
             save_weights(system_dir / BEST, model)
-        if f"epoch{done.epoch}.safetensors" not in dropped:
-            save_weights(system_dir / f"epoch{done.epoch}.safetensors", model)
-        for name in dropped:
-            (system_dir / name).unlink(missing_ok=True)
-    for name in dropped:
-        del done.kept[name]
+        if name not in dropped:
+            save_weights(system_dir / name, model)
+        for worse in dropped:
+            (system_dir / worse).unlink(missing_ok=True)
+    for worse in dropped:
+        del done.kept[worse]
     done.epoch += 1
     done.updates_in_epoch = 0
 

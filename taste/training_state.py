@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from taste.checkpoint import load_torch
 from taste.distributed import Processes
 from taste.errors import RecipeError
 from taste.files import atomic_path
@@ -83,12 +83,7 @@ def restore_state(
     path = system_dir / STATE
     if not path.exists():
         return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise RecipeError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); remove it to train from the start"
-        ) from error
+    state = load_torch(path, "remove it to train from the start")
     if differences := _differences(state["config"], config):
         raise RecipeError(
             f"{path} belongs to an unfinished training with other settings: {', '.join(differences[:3])}; give those "

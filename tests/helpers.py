@@ -1,11 +1,13 @@
 """Things that several tests need."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from taste.archives import ArchiveWriter
 from taste.config import Config, ModelConfig, TrainConfig
+from taste.dataset import UnitDataset
 from taste.files import write_json
 from taste.tables import write_table
 
@@ -66,3 +68,13 @@ def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
     write_json(data_dir / "feats.json", {"dim": 12})
     write_json(data_dir / "spk_emb.json", {"dim": 6})
     return utts
+
+
+def open_sets(root: Path, config: Config) -> list[UnitDataset]:
+    """The data directories `train` and `dev` of `root`."""
+    return [UnitDataset(root / name, config.model) for name in ("train", "dev")]
+
+
+def losses(system_dir: Path) -> list[float]:
+    """The loss of each update of a system."""
+    return [json.loads(line)["loss"] for line in (system_dir / "steps.jsonl").read_text().splitlines()]

@@ -9,7 +9,6 @@ import torch
 
 from taste.archives import ArchiveWriter
 from taste.checkpoint import AVERAGE, BEST, load_llm, load_system, load_weights, save_llm
-from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.evaluation import evaluate, total
 from taste.files import read_json, write_json
@@ -17,7 +16,7 @@ from taste.model.joint import JointModel
 from taste.model.lm import CosyVoiceLM
 from taste.optimization import learning_rate_of, make_optimizer
 from taste.training import FAULTY_UPDATES_IN_A_ROW, train
-from tests.helpers import make_data_dir, model_config, tiny_config
+from tests.helpers import losses, make_data_dir, model_config, open_sets, tiny_config
 
 CPU = torch.device("cpu")
 
@@ -28,14 +27,6 @@ def data(tmp_path_factory):
     make_data_dir(root / "train", 120)
     make_data_dir(root / "dev", 10, seed=1)
     return root
-
-
-def sets(root, config):
-    return [UnitDataset(root / name, config.model) for name in ("train", "dev")]
-
-
-def losses(system_dir):
-    return [json.loads(line)["loss"] for line in (system_dir / "steps.jsonl").read_text().splitlines()]
 
 
 def test_the_longest_part_gives_the_learning_rate():
@@ -49,7 +40,7 @@ def test_only_the_named_parts_train(data, tmp_path):
     config = tiny_config("attention", learning_rates={"lm.llm": 0.01, "lm.speech_embedding": 0.02}, epochs=1)
     torch.manual_seed(config.train.seed)
     before = JointModel(config.model).state_dict()
-    result = train(config, *sets(data, config), tmp_path / "taste", None, "cpu")
+    result = train(config, *open_sets(data, config), tmp_path / "taste", None, "cpu")
     after = load_weights(tmp_path / "taste" / BEST, "")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith(("lm.llm.", "lm.speech_embedding.")) for name in changed)
@@ -68,7 +59,7 @@ def test_parts_that_are_not_there_are_refused(rates, message):
 def test_accumulated_batches_are_one_large_batch(data, tmp_path):
     for name, batch_units, batches in (("large", 120, 1), ("accumulated", 60, 2)):
         config = tiny_config(epochs=1, batch_units=batch_units, batches_per_update=batches)
-        train(config, *sets(data, config), tmp_path / name, None, "cpu")
+        train(config, *open_sets(data, config), tmp_path / name, None, "cpu")
     # utterances are grouped differently, but an epoch has about as many updates, and they learn as much
     one, other = (losses(tmp_path / name) for name in ("large", "accumulated"))
     assert abs(len(one) - len(other)) <= 2
@@ -93,7 +84,7 @@ def with_nan_features(root, n_faulty):
 def test_an_update_without_finite_loss_changes_nothing_and_is_counted(tmp_path, caplog):
     (faulty,) = with_nan_features(tmp_path, 1)
     config = tiny_config("attention", epochs=2, batch_units=60)
-    result = train(config, *sets(tmp_path, config), tmp_path / "taste", None, "cpu")
+    result = train(config, *open_sets(tmp_path, config), tmp_path / "taste", None, "cpu")
     assert result["skipped_updates"] == 2  # one an epoch
     assert faulty in caplog.text and np.isfinite(result["best"]["dev_loss"])
     assert sum(not np.isfinite(loss) for loss in losses(tmp_path / "taste")) == 2
@@ -103,7 +94,7 @@ def test_ten_updates_in_a_row_without_finite_loss_end_the_training(tmp_path):
     with_nan_features(tmp_path, 120)
     config = tiny_config("attention", epochs=2, batch_units=30)
     with pytest.raises(RecipeError, match=f"{FAULTY_UPDATES_IN_A_ROW} updates in a row.*the utterances spk"):
-        train(config, *sets(tmp_path, config), tmp_path / "taste", None, "cpu")
+        train(config, *open_sets(tmp_path, config), tmp_path / "taste", None, "cpu")
     assert len(losses(tmp_path / "taste")) == FAULTY_UPDATES_IN_A_ROW - 1
 
 
@@ -115,14 +106,14 @@ def test_an_update_whose_utterances_are_all_damaged_is_passed_over(tmp_path, cap
     table[4] = f"{utt} {tmp_path}/absent.ark:10"
     (tmp_path / "train/feats_deep.scp").write_text("\n".join(table) + "\n")
     config = tiny_config("attention", epochs=2, batch_units=1)  # an utterance each
-    result = train(config, *sets(tmp_path, config), tmp_path / "taste", None, "cpu")
+    result = train(config, *open_sets(tmp_path, config), tmp_path / "taste", None, "cpu")
     assert result["updates"] == 24 and len(losses(tmp_path / "taste")) == 22
     assert utt in caplog.text
 
 
 def test_training_stops_when_the_dev_loss_gets_no_better(data, tmp_path):
     config = tiny_config(epochs=12, patience=2, learning_rates={"lm": 0.3}, final_learning_rate=1.0)
-    result = train(config, *sets(data, config), tmp_path / "text_only", None, "cpu")
+    result = train(config, *open_sets(data, config), tmp_path / "text_only", None, "cpu")
     epochs = [json.loads(line)["dev_loss"] for line in (tmp_path / "text_only/epochs.jsonl").read_text().splitlines()]
     best = int(np.argmin(epochs))
     assert result["epochs"] == len(epochs) == best + 3 < 12
@@ -130,17 +121,17 @@ def test_training_stops_when_the_dev_loss_gets_no_better(data, tmp_path):
 
 def test_the_average_is_that_of_the_best_epochs(data, tmp_path):
     config = tiny_config("attention", epochs=4, average_epochs=2)
-    result = train(config, *sets(data, config), tmp_path / "taste", None, "cpu")
+    result = train(config, *open_sets(data, config), tmp_path / "taste", None, "cpu")
     epochs = [json.loads(line)["dev_loss"] for line in (tmp_path / "taste/epochs.jsonl").read_text().splitlines()]
     assert result["average"]["epochs"] == sorted(1 + int(i) for i in np.argsort(epochs)[:2])
     _, model = load_system(tmp_path / "taste", CPU, AVERAGE)
-    loss = total(evaluate(model, sets(data, config)[1], 400, CPU).values()).summary()["loss"]
+    loss = total(evaluate(model, open_sets(data, config)[1], 400, CPU).values()).summary()["loss"]
     assert loss == pytest.approx(result["average"]["dev_loss"], abs=1e-5)
 
 
 def test_cosyvoices_layout_goes_out_and_comes_in(data, tmp_path):
     config = tiny_config(epochs=1)
-    train(config, *sets(data, config), tmp_path / "text_only", None, "cpu")
+    train(config, *open_sets(data, config), tmp_path / "text_only", None, "cpu")
     _, model = load_system(tmp_path / "text_only", CPU)
     save_llm(tmp_path / "llm.pt", model)
     upstream = CosyVoiceLM(config.model)
@@ -159,17 +150,17 @@ def test_training_starts_from_cosyvoices_weights_on_cosyvoices_inputs_only(data,
     torch.manual_seed(5)
     save_llm(tmp_path / "llm.pt", JointModel(tiny_config().model))
     with pytest.raises(RecipeError, match="units of CosyVoice's tokenizer"):
-        train(config, *sets(tmp_path, config), tmp_path / "taste", tmp_path / "llm.pt", "cpu")
+        train(config, *open_sets(tmp_path, config), tmp_path / "taste", tmp_path / "llm.pt", "cpu")
     for name in ("train", "dev"):
         record = read_json(tmp_path / name / "units.json", "")
         write_json(tmp_path / name / "units.json", {**record, "backend": "cosyvoice"})
-    train(config, *sets(tmp_path, config), tmp_path / "taste", tmp_path / "llm.pt", "cpu")
+    train(config, *open_sets(tmp_path, config), tmp_path / "taste", tmp_path / "llm.pt", "cpu")
     after, start = load_weights(tmp_path / "taste" / BEST, ""), load_llm(tmp_path / "llm.pt")
     assert all(torch.equal(after[name], tensor) for name, tensor in start.items())
     tokens = read_json(tmp_path / "train/tokens.json", "")
     write_json(tmp_path / "train/tokens.json", {**tokens, "token_type": "sentencepiece"})
     with pytest.raises(RecipeError, match="Whisper's text tokens"):
-        train(config, *sets(tmp_path, config), tmp_path / "taste", tmp_path / "llm.pt", "cpu")
+        train(config, *open_sets(tmp_path, config), tmp_path / "taste", tmp_path / "llm.pt", "cpu")
 
 
 def test_checkpoints_of_other_sizes_cut_short_or_with_code_are_refused(data, tmp_path):
@@ -191,9 +182,9 @@ def test_checkpoints_of_other_sizes_cut_short_or_with_code_are_refused(data, tmp
 
 def test_a_system_of_another_tokenizer_is_refused_as_a_start(data, tmp_path):
     config = tiny_config(epochs=1)
-    train(config, *sets(data, config), tmp_path / "text_only", None, "cpu")
+    train(config, *open_sets(data, config), tmp_path / "text_only", None, "cpu")
     record = read_json(tmp_path / "text_only/train.json", "")
     record["tokens"]["token_type"] = "sentencepiece"
     write_json(tmp_path / "text_only/train.json", record)
     with pytest.raises(RecipeError, match="other text tokens"):
-        train(config, *sets(data, config), tmp_path / "again", tmp_path / "text_only", "cpu")
+        train(config, *open_sets(data, config), tmp_path / "again", tmp_path / "text_only", "cpu")

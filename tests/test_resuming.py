@@ -14,12 +14,11 @@ import torch
 
 from taste.checkpoint import AVERAGE, BEST, LAST
 from taste.config import load_config, save_config
-from taste.dataset import UnitDataset
 from taste.distributed import Processes
 from taste.errors import RecipeError
 from taste.training import train
 from taste.training_state import STATE
-from tests.helpers import make_data_dir, tiny_config
+from tests.helpers import losses, make_data_dir, open_sets, tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,12 +28,8 @@ def run_training(config_file, root, system):
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # for the reader of batches: the server has no torch to import
     config = load_config([config_file])
-    sets = [UnitDataset(root / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(root, config)
     train(config, *sets, root / system, None, "cpu")
-
-
-def losses(system_dir):
-    return [json.loads(line)["loss"] for line in (system_dir / "steps.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +82,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(data, config_file):
 
 def test_an_unfinished_training_with_other_settings_is_not_overwritten(data, config_file, monkeypatch):
     config = load_config([config_file])
-    sets = [UnitDataset(data / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(data, config)
     monkeypatch.setattr("taste.training.end_epoch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config, *sets, data / "other", None, "cpu")
@@ -105,7 +100,7 @@ def interrupt(*_):
 
 def test_a_full_disk_leaves_the_state_before_whole(data, config_file, monkeypatch):
     config = load_config([config_file])
-    sets = [UnitDataset(data / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(data, config)
     save, saved = torch.save, []
 
     def save_until_full(state, path):
@@ -129,7 +124,7 @@ def test_a_full_disk_leaves_the_state_before_whole(data, config_file, monkeypatc
 def test_two_processes_give_the_losses_of_one(data, tmp_path, nodes, processes_a_node):
     """The last update of each epoch has one batch only, which leaves one of two processes without."""
     config = tiny_config("attention", epochs=2, batch_units=70, batches_per_update=2, average_epochs=1)
-    sets = [UnitDataset(data / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(data, config)
     assert all(len(sets[0].batches(70, 1, epoch)) % 2 for epoch in (1, 2))
     train(config, *sets, tmp_path / "one", None, "cpu")
     for name in ("local", "utils"):
@@ -161,7 +156,7 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, nodes, processes_a
 
 def test_fewer_batches_than_processes_are_refused(data, tmp_path, monkeypatch):
     config = tiny_config(batches_per_update=1)
-    sets = [UnitDataset(data / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(data, config)
     from taste import training
 
     with pytest.raises(RecipeError, match="less than one for each of 2"):

@@ -17,7 +17,7 @@ from taste.optimization import learning_rate_factor
 from taste.results import compare, evaluate_systems, load_scores, write_report
 from taste.seeds import seed_tables
 from taste.training import train
-from tests.helpers import UNITS, make_data_dir, tiny_config
+from tests.helpers import UNITS, losses, make_data_dir, open_sets, tiny_config
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def experiment(tmp_path_factory):
         ("text_only_continued", tiny_config(epochs=12), "text_only"),
         ("taste", tiny_config("attention", epochs=12), "text_only"),
     ):
-        sets = [UnitDataset(root / "data" / name, config.model) for name in ("train", "dev")]
+        sets = open_sets(root / "data", config)
         train(config, *sets, root / "exp" / system, root / "exp" / init if init else None, "cpu")
     return root
 
@@ -83,21 +83,17 @@ def test_other_units_than_those_trained_on_are_refused(experiment, tmp_path):
 
 def test_same_command_same_numbers(experiment, tmp_path):
     config = tiny_config("attention", epochs=1)
-    sets = [UnitDataset(experiment / "data" / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(experiment / "data", config)
     for name in ("a", "b"):
         train(config, *sets, tmp_path / name, experiment / "exp/text_only", "cpu")
-    losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()]
-        for name in ("a", "b")
-    ]
-    assert losses[0] == losses[1]
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert (tmp_path / "a" / BEST).read_bytes() == (tmp_path / "b" / BEST).read_bytes()
 
 
 def test_a_system_of_other_sizes_is_refused_as_a_start(experiment, tmp_path):
     (tmp_path / "other.yaml").write_text((experiment / "exp/text_only/config.yaml").read_text())
     config = load_config([tmp_path / "other.yaml"], ["linear_units=64"])
-    sets = [UnitDataset(experiment / "data" / name, config.model) for name in ("train", "dev")]
+    sets = open_sets(experiment / "data", config)
     with pytest.raises(RecipeError, match=r"feed_forward\.w_1\.bias.*\[32\].*\[64\]"):
         train(config, *sets, tmp_path / "system", experiment / "exp/text_only", "cpu")
 
