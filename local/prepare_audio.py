@@ -4,7 +4,6 @@
 import argparse
 
 from taste.errors import run_main
-from taste.mel_figure import mel_figure
 from taste.options import true_or_false
 from taste.prepare_audio import prepare_audio
 
@@ -21,6 +20,8 @@ def main() -> None:
     args = parser.parse_args()
     prepare_audio(args.data_dir, args.wav_dir, args.allow_pipes)
     if args.figure:
+        from taste.mel_figure import mel_figure  # seconds to import, for one of the sets
+
         mel_figure(args.data_dir, args.figure, args.allow_pipes)
 
 

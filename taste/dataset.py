@@ -174,6 +174,11 @@ class UnitDataset(Dataset):
         """The units of an utterance."""
         return self._ids("utt2s3", utt)
 
+    def text_tokens(self) -> Tensor:
+        """The ids of all text tokens that occur, each once: (n,) int64."""
+        table = self.tables["utt2token"]
+        return torch.tensor(sorted({int(token) for i in range(len(table)) for token in table.line(i)[1].split()}))
+
     def _ids(self, name: str, utt: str) -> list[int]:
         return [int(number) for number in self.tables[name][utt].split()]
 

@@ -71,6 +71,8 @@ def _train(
     if init is not None:
         initialize(model, init, train_set)
     model.to(group.device)
+    parameters = sum(p.numel() for p in model.parameters())
+    model.lm.text_embedding.narrow(torch.cat((train_set.text_tokens(), dev_set.text_tokens())).unique())
     optimizer = make_optimizer(model, settings)
     torch.manual_seed(settings.seed + group.rank)  # dropout differs between processes
 
@@ -114,7 +116,7 @@ def _train(
         "epochs": done.epoch - 1,
         "updates": done.step,
         "skipped_updates": done.skipped,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters,
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "optimizer": type(optimizer).__name__,
         "dtype": str(dtype).removeprefix("torch."),

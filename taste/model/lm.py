@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from taste.config import ModelConfig
+from taste.model.text_embedding import TextEmbedding
 from taste.model.transformer import CausalEncoder, length_mask
 
 IGNORE = -100  # target of positions that do not count; `F.cross_entropy`'s default
@@ -28,7 +29,7 @@ class CosyVoiceLM(nn.Module):
         dim = config.dim
         self.speech_token_size = config.speech_token_size
         sizes = {"dim": dim, "heads": config.attention_heads, "linear_units": config.linear_units}
-        self.text_embedding = nn.Embedding(config.text_token_size, config.text_encoder_input_size)
+        self.text_embedding = TextEmbedding(config.text_token_size, config.text_encoder_input_size)
         self.text_encoder = CausalEncoder(
             "conformer",
             config.text_encoder_input_size,
