@@ -110,7 +110,7 @@ def read_array(location: str) -> np.ndarray:
     """Read the array at `path:offset` (or `path`, for a file of one array).
 
     Returns:
-        (frames, dim) or (dim,), float32.
+        (frames, dim) or (dim,); float16 where it was stored so, else float32.
 
     Raises:
         UtteranceError: the archive is missing, cut short or damaged, or holds something else than such an array.
@@ -131,4 +131,4 @@ def read_array(location: str) -> np.ndarray:
     except (ValueError, AssertionError, EOFError, IndexError, struct.error, MemoryError, OverflowError) as error:
         detail = str(error) or "no array there"
         raise UtteranceError(f"{path} is cut short or damaged at byte {offset} ({detail})") from error
-    return np.asarray(array, dtype=np.float32)
+    return array if array.dtype == np.float16 else np.asarray(array, dtype=np.float32)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
-from torchaudio.functional import resample
 
 from taste.audio import MAX_SECONDS, SAMPLE_RATE, read_audio
 from taste.errors import Skipped, UtteranceError
@@ -75,6 +73,9 @@ def to_speech(samples: np.ndarray, rate: int) -> np.ndarray:
     Returns:
         float32 in [-1, 1], (ceil(samples * 16000 / rate),).
     """
+    import torch  # both take seconds to import, and most corpora are at 16 kHz already
+    from torchaudio.functional import resample
+
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     # the filter overshoots where the signal is near full scale; a 16-bit file would wrap or clip there anyway
     return resample(torch.from_numpy(mono), rate, SAMPLE_RATE).clamp(-1, 1).numpy()

@@ -52,6 +52,7 @@ exp=exp
 systems="text_only text_only_continued taste"
 # jobs
 nj=2
+set_jobs=1
 
 help_message="Usage: $0 [--name value …]
 
@@ -109,7 +110,8 @@ Options (defaults):
   --seed $seed, --device $device
   --exp $exp               where systems and results go
   --systems '$systems'   to be evaluated
-  --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd"
+  --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
+  --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
 command_line="$0${*:+ $*}"
 . utils/parse_options.sh
@@ -122,6 +124,10 @@ fi
 
 log() { echo "$(date '+%H:%M:%S') $*"; }
 runs() { ((stage <= $1 && $1 <= stop_stage)); }
+# Run a command for each line of the input, $1 at the same time, with the line in place of {}.
+at_once() { xargs -P "$1" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' "${@:2}" || exit 1; }
+# shellcheck disable=SC2086  # a list
+each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
 not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is done"; fi; }
 
 sets="train dev $test_parts"
@@ -179,13 +185,11 @@ if runs 4; then
     sentencepiece_model="$exp/sentencepiece.model"
     local/train_sentencepiece.py data/train "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
-  for set in $sets; do
-    local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
-      --pretrained_dir "$pretrained_dir" --layers "$encoder_layers" --deep_layer "$deep_layer" \
-      --shallow_layer "$shallow_layer" --storage "$storage" --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" \
-      --device "$device" --token_type "$token_type" --sentencepiece_model "$sentencepiece_model" \
-      --allow_pipes "$allow_pipes" "data/$set" "$exp/feats/log/$set" "dump/$set/feats"
-  done
+  each_set local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
+    --pretrained_dir "$pretrained_dir" --layers "$encoder_layers" --deep_layer "$deep_layer" \
+    --shallow_layer "$shallow_layer" --storage "$storage" --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" \
+    --device "$device" --token_type "$token_type" --sentencepiece_model "$sentencepiece_model" \
+    --allow_pipes "$allow_pipes" 'data/{}' "$exp/feats/log/{}" 'dump/{}/feats'
 fi
 
 if runs 5; then
@@ -194,20 +198,16 @@ if runs 5; then
     local/train_kmeans.py data/train "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" --K "$kmeans_K" \
       --rate "$kmeans_rate" --frames "$kmeans_frames" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
   fi
-  for set in $sets; do
-    local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
-      --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" \
-      --allow_pipes "$allow_pipes" "data/$set" "$exp/units/log/$set"
-  done
+  each_set local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
+    --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" \
+    --allow_pipes "$allow_pipes" 'data/{}' "$exp/units/log/{}"
 fi
 
 if runs 6; then
   log "Stage 6: speaker embeddings ($spk_backend)"
-  for set in $sets; do
-    local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
-      --cosyvoice_dir "$cosyvoice_dir" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
-      "data/$set" "$exp/spk_emb/log/$set" "dump/$set/spk_emb"
-  done
+  each_set local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
+    --cosyvoice_dir "$cosyvoice_dir" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
+    'data/{}' "$exp/spk_emb/log/{}" 'dump/{}/spk_emb'
 fi
 
 training=(--cmd "$cuda_cmd" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
@@ -224,9 +224,8 @@ if runs 8; then
   log "Stage 8: TASTE, and text only for as many updates again, both from text_only"
   training+=(--continued_config "$continued_config" --init "$exp/text_only")
   printf '%s\n' text_only_continued taste |
-    xargs -P "$train_jobs" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' \
-    local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" \
-    data/train data/dev "$exp/{}" || exit 1
+    at_once "$train_jobs" local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" \
+      data/train data/dev "$exp/{}"
 fi
 
 not_built 9 "training taste_rvq"

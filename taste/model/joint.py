@@ -28,8 +28,8 @@ class Batch:
     unit: Tensor  # (batch, units), int64
     unit_length: Tensor  # (batch,)
     spk_emb: Tensor  # (batch, spk_embed_dim)
-    deep: Tensor | None = None  # (batch, frames, encoder_dim)
-    shallow: Tensor | None = None  # (batch, frames, encoder_dim)
+    deep: Tensor | None = None  # (batch, frames, encoder_dim), float16 or float32 as it was stored
+    shallow: Tensor | None = None  # the same
     frames: Tensor | None = None  # (batch,)
     damaged: dict[str, str] = field(default_factory=dict)  # utterances left out of the batch, and why
 
@@ -82,7 +82,8 @@ class JointModel(nn.Module):
         text = self.lm.encode_text(batch.text_token)
         if self.aggregator is None:
             return text, None
-        z, attention = self.aggregator(text, batch.text_token, batch.deep, batch.shallow, batch.frames)
+        deep, shallow = batch.deep.float(), batch.shallow.float()
+        z, attention = self.aggregator(text, batch.text_token, deep, shallow, batch.frames)
         return text + z, attention
 
     @torch.no_grad()
