@@ -5,7 +5,7 @@
 # Otherwise .venv in this checkout is used, and made first where it is missing or requirements.txt has changed.
 # taste_requirements: requirement files that the caller needs besides (tests/run.sh names its own).
 
-TASTE_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+TASTE_ROOT="$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 export TASTE_ROOT
 export PATH="$TASTE_ROOT/utils:$TASTE_ROOT/local:$PATH"
 export PYTHONPATH="$TASTE_ROOT${PYTHONPATH:+:$PYTHONPATH}"

@@ -2,10 +2,7 @@
 """Difference in loss per unit between two systems, with its paired bootstrap interval over utterances."""
 
 import argparse
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as the tools of utils/
 
 from taste.errors import run_main
 from taste.results import compare, load_scores, markdown_table

@@ -1,6 +1,7 @@
 """The recipe from the corpus to the results, on a dozen utterances of the shipped corpus."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -32,7 +33,7 @@ def recipe(tmp_path_factory, pretrained_dir):
         stream.write(f"{train[0][:-4]}9999 A TRANSCRIPT WITHOUT AUDIO\n")
     (folder / "mine.conf").write_text('train_parts="train"\ndev_parts=""\ndev_utts=2\ntest_parts="test"\n')
     options = ["--config", "mine.conf", "--corpus", "corpus", "--kmeans_K", "20", "--pretrained_dir", pretrained_dir]
-    options += ["--continued_config", "conf/continued.yaml", "--train_jobs", "2"]
+    options += ["--continued_config", "conf/continued.yaml", "--train_jobs", "2", "--set_jobs", "2"]
     return folder, [*options, "--nj", "2"], train, run(folder, *options)
 
 
@@ -55,6 +56,14 @@ def test_taste_and_what_it_is_compared_with_are_trained_alike(recipe):
     assert records["taste"]["updates"] == records["text_only_continued"]["updates"]
     assert records["taste"]["updates"] / records["text_only"]["updates"] == 3 / 2
     assert records["taste"]["init"] == records["text_only_continued"]["init"] == "exp/text_only"
+
+
+def test_systems_are_compared_without_path_sh(recipe):
+    folder, _, _, _ = recipe
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = ["utils/compare_systems.sh", "exp/taste", "exp/text_only_continued"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert "loss of taste minus text_only_continued" in result.stdout, result.stderr
 
 
 def test_data_directories_hold_what_the_stages_say(recipe):

@@ -1,3 +1,6 @@
 #!/usr/bin/env bash
 # Take units and speaker embeddings over from a data directory of CosyVoice's recipes; --help tells more.
-exec python3 "$(dirname "$0")/cosyvoice_to_data_dir.py" "$@"
+set -euo pipefail
+# shellcheck source=path.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+exec python3 "$TASTE_ROOT/utils/cosyvoice_to_data_dir.py" "$@"
