@@ -13,7 +13,7 @@ export LC_ALL=C.UTF-8
 # glibc gives large tensors back to the system and faults them in again at every step, a third of a training run's
 # time on CPU; with these thresholds it keeps them.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
-export THP_MEM_ALLOC_ENABLE=1 # torch asks for large pages, of which far fewer are faulted in
+export THP_MEM_ALLOC_ENABLE=1 # and torch takes large pages, of which it touches fewer
 
 taste_use_environment() {
   local files=("$TASTE_ROOT/requirements.txt" "$@") active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
