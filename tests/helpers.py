@@ -70,6 +70,13 @@ def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
     return utts
 
 
+def make_sets(root: Path, n_train: int) -> Path:
+    """Write data directories `train` and, of ten other utterances, `dev` into `root`; returns `root`."""
+    make_data_dir(root / "train", n_train)
+    make_data_dir(root / "dev", 10, seed=1)
+    return root
+
+
 def open_sets(root: Path, config: Config) -> list[UnitDataset]:
     """The data directories `train` and `dev` of `root`."""
     return [UnitDataset(root / name, config.model) for name in ("train", "dev")]

@@ -16,17 +16,14 @@ from taste.model.joint import JointModel
 from taste.model.lm import CosyVoiceLM
 from taste.optimization import learning_rate_of, make_optimizer
 from taste.training import FAULTY_UPDATES_IN_A_ROW, train
-from tests.helpers import losses, make_data_dir, model_config, open_sets, tiny_config
+from tests.helpers import losses, make_data_dir, make_sets, model_config, open_sets, tiny_config
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("optimization")
-    make_data_dir(root / "train", 120)
-    make_data_dir(root / "dev", 10, seed=1)
-    return root
+    return make_sets(tmp_path_factory.mktemp("optimization"), 120)
 
 
 def test_the_longest_part_gives_the_learning_rate():
@@ -68,8 +65,7 @@ def test_accumulated_batches_are_one_large_batch(data, tmp_path):
 
 def with_nan_features(root, n_faulty):
     """Make the features of the first `n_faulty` training utterances NaN."""
-    make_data_dir(root / "train", 120)
-    make_data_dir(root / "dev", 10, seed=1)
+    make_sets(root, 120)
     lines = (root / "train/feats_shallow.scp").read_text().splitlines()
     faulty = [line.split()[0] for line in lines[:n_faulty]]
     with ArchiveWriter(root / "train/nan.ark", root / "train/nan.scp") as writer:
@@ -144,8 +140,7 @@ def test_cosyvoices_layout_goes_out_and_comes_in(data, tmp_path):
 
 
 def test_training_starts_from_cosyvoices_weights_on_cosyvoices_inputs_only(data, tmp_path):
-    make_data_dir(tmp_path / "train", 60)
-    make_data_dir(tmp_path / "dev", 10, seed=1)
+    make_sets(tmp_path, 60)
     config = tiny_config("attention", epochs=1, learning_rates={"aggregator": 0.01})
     torch.manual_seed(5)
     save_llm(tmp_path / "llm.pt", JointModel(tiny_config().model))

@@ -18,7 +18,7 @@ from taste.distributed import Processes
 from taste.errors import RecipeError
 from taste.training import train
 from taste.training_state import STATE
-from tests.helpers import losses, make_data_dir, open_sets, tiny_config
+from tests.helpers import losses, make_sets, open_sets, tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,10 +34,7 @@ def run_training(config_file, root, system):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("resuming")
-    make_data_dir(root / "train", 150)
-    make_data_dir(root / "dev", 10, seed=1)
-    return root
+    return make_sets(tmp_path_factory.mktemp("resuming"), 150)
 
 
 @pytest.fixture(scope="module")
