@@ -21,8 +21,8 @@ allow_pipes=false
 
 help_message="Usage: $0 [options] <data-dir> <log-dir> <ark-dir>
  e.g.: $0 --nj 4 --layers '2 4 last' data/train exp/feats/log/train dump/train/feats
-Writes <data-dir>/utt2token, tokens.json, feats_l<K>.scp, feats_last.scp, feats.json, the links feats_deep.scp and
-feats_shallow.scp, the archives <ark-dir>/feats_*.JOB.ark, and one log a job.
+Writes <data-dir>/utt2token, utt2word_tokens, tokens.json, feats_l<K>.scp, feats_last.scp, feats.json, the links
+feats_deep.scp and feats_shallow.scp, the archives <ark-dir>/feats_*.JOB.ark, and one log a job.
 Options (defaults):
   --nj N                     parallel jobs ($nj)
   --num_threads N            threads of each job ($num_threads)
@@ -66,7 +66,7 @@ $cmd --num-threads "$num_threads" JOB=1:"$nj" "$log" \
 
 rm -f "$data/feats.json" "$data"/feats_*.scp # an earlier run may have had other layers
 scps=("$split"/1/feats_l*.scp)
-local/merge_jobs.sh "$data" "$split" "$log" utt2token "${scps[@]##*/}" tokens.json feats.json
+local/merge_jobs.sh "$data" "$split" "$log" utt2token utt2word_tokens "${scps[@]##*/}" tokens.json feats.json
 for role in deep shallow; do
   mv "$split/1/feats_$role.scp" "$data"
   rm -f "$split"/*/"feats_$role.scp"

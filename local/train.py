@@ -10,6 +10,7 @@ from pathlib import Path
 
 from taste.config import load_config
 from taste.dataset import UnitDataset
+from taste.encoder_layers import name_layers
 from taste.errors import run_main
 from taste.training import train
 from taste.units.record import require_same_units
@@ -26,13 +27,14 @@ def main() -> None:
     parser.add_argument(
         "--init", type=Path, help="system to start from, e.g. exp/text_only, or an llm.pt of CosyVoice; random without"
     )
+    parser.add_argument("--pretrained_dir", type=Path, help="of Whisper's weights, for the aggregator whisper")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
-    config = load_config(options.config, options.set)
+    config = name_layers(load_config(options.config, options.set), options.train_dir)
     require_same_units([options.train_dir, options.dev_dir])
     train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
-    result = train(config, train_set, dev_set, options.system_dir, options.init, options.device)
+    result = train(config, train_set, dev_set, options.system_dir, options.init, options.device, options.pretrained_dir)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
         best = result["best"]
         print(f"best dev loss {best['dev_loss']:.4f} after epoch {best['epoch']}: {options.system_dir}")

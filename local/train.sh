@@ -37,7 +37,7 @@ if [[ $# -ne 3 ]]; then
 fi
 train_set="$1" dev_set="$2" system_dir="$3"
 system="$(basename "$system_dir")"
-configs=("$model_config" "$train_config" ${continued_config:+"$continued_config"} "$TASTE_ROOT/conf/$system.yaml")
+configs=("$TASTE_ROOT/conf/default.yaml" "$model_config" "$train_config" ${continued_config:+"$continued_config"} "$TASTE_ROOT/conf/$system.yaml")
 training=(local/train.py "$train_set" "$dev_set" "$system_dir" --config "${configs[@]}" --set "seed=$seed"
   --device "$device" ${init:+--init "$init"})
 log="$system_dir/train.log"

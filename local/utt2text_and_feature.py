@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Stage 4, one job: text tokens and layers of Whisper's encoder for a data directory or a part of one.
 
-Writes utt2token, tokens.json, feats_l<K>.scp, feats_last.scp, feats.json, and the links feats_deep.scp and
-feats_shallow.scp to the layers in use. local/feats.sh runs it in parallel.
+Writes utt2token, utt2word_tokens, tokens.json, feats_l<K>.scp, feats_last.scp, feats.json, and the links
+feats_deep.scp and feats_shallow.scp to the layers in use. local/feats.sh runs it in parallel.
 """
 
 import argparse

@@ -83,7 +83,7 @@ def save_llm(path: str | Path, model: JointModel) -> None:
     Raises:
         RecipeError: the system has an aggregator, whose part of the text states upstream's model would miss.
     """
-    if model.aggregator is not None:
+    if model.speech is not None:
         raise RecipeError("a system with an aggregator is more than CosyVoice's LM and cannot be written as an llm.pt")
     with atomic_path(path) as partial:
         torch.save({name: tensor.detach().cpu() for name, tensor in model.lm.state_dict().items()}, partial)

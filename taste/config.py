@@ -29,9 +29,27 @@ class ModelConfig:
     text_encoder_blocks: int
     llm_blocks: int
     dropout: float
-    aggregator: str  # none | attention
-    aggregator_heads: int
+    unit_dropout: float  # how many of the units the LM goes on from are hidden in training
     encoder_dim: int  # width of the speech encoder's layers
+    aggregator: str  # none | attention | layer_mix | whisper
+    aggregator_dim: int
+    aggregator_heads: int
+    aggregator_layers: int
+    key_layer: str  # of the speech encoder: deep or shallow, as stage 4 links them; l<K> or last
+    value_layers: list[str]  # one, or several for layer_mix
+    speech_of: str  # itself | another: of the same speaker, with other words (a control)
+    pooling: str  # none | word | utterance: what shares its mean
+    quantizer: str  # none | rvq | fsq
+    codebooks: int  # of rvq
+    codebook_size: int
+    codebook_dim: int
+    codebook_decay: float  # of the moving averages, an update
+    dead_code_uses: float  # an entry used less often in an update, on average, is replaced
+    quantizer_dropout: bool  # leave out a random number of the last codebooks in training
+    commitment_weight: float
+    fsq_levels: list[int]  # one number for each dimension
+    speech_encoder_blocks: int  # causal, between z and the fusion
+    fusion: str  # sum | weighted_sum | concat
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,7 @@ class TrainConfig:
     grad_clip: float
     dtype: str  # auto | float32 | bfloat16: the type of autocast; auto goes by the hardware
     checkpoint_steps: int  # updates between two states that training can be resumed from; each epoch ends with one
+    quantizer_epoch: int  # from which on the quantizer is on
     average_epochs: int  # how many of the best epochs' weights go into the average; 0: none
 
 
@@ -61,7 +80,14 @@ class Config:
     train: TrainConfig
 
 
-CHOICES = {"aggregator": ("none", "attention"), "dtype": DTYPES}
+CHOICES = {
+    "aggregator": ("none", "attention", "layer_mix", "whisper"),
+    "speech_of": ("itself", "another"),
+    "pooling": ("none", "word", "utterance"),
+    "quantizer": ("none", "rvq", "fsq"),
+    "fusion": ("sum", "weighted_sum", "concat"),
+    "dtype": DTYPES,
+}
 
 
 def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
@@ -115,7 +141,11 @@ def _fill(kind: type, values: dict[str, object], origin: dict[str, str]) -> typi
         if expected == dict[str, float]:
             checked[name] = _numbers_by_name(name, value, origin[name])
             continue
+        if typing.get_origin(expected) is list:
+            checked[name] = _list_of(typing.get_args(expected)[0], name, value, origin[name])
+            continue
         value = _as_float(value) if expected is float else value
+        value = str(value) if expected is str and type(value) is int else value  # a layer's name
         if type(value) is not expected:
             raise RecipeError(f"{origin[name]}: {name} is {value!r}; it should be of type {expected.__name__}")
         checked[name] = value
@@ -139,15 +169,39 @@ def _numbers_by_name(name: str, value: object, origin: str) -> dict[str, float]:
     return numbers
 
 
+def _list_of(kind: type, name: str, value: object, origin: str) -> list:
+    if isinstance(value, list) and kind is str:
+        value = [str(item) if type(item) is int else item for item in value]  # the name of a layer may be a number
+    if not isinstance(value, list) or not value or any(type(item) is not kind for item in value):
+        raise RecipeError(f"{origin}: {name} is {value!r}; it should be a list of {kind.__name__}, as [a, b]")
+    return value
+
+
 def _check(config: Config, origin: dict[str, str]) -> None:
     for name, choices in CHOICES.items():
         value = vars(config.model).get(name, vars(config.train).get(name))
         if value not in choices:
             raise RecipeError(f"{origin[name]}: {name} is {value!r}; choose one of {', '.join(choices)}")
     model = config.model
-    for name, heads in (("attention_heads", model.attention_heads), ("aggregator_heads", model.aggregator_heads)):
-        if heads < 1 or model.dim % heads or model.dim // heads % 2:
-            raise RecipeError(f"{origin[name]}: dim {model.dim} does not divide into {heads} heads of even width")
-    for name in ("epochs", "batch_units", "batches_per_update", "checkpoint_steps"):
+    for name, dim in (("attention_heads", model.dim), ("aggregator_heads", model.aggregator_dim)):
+        heads = vars(model)[name]
+        if heads < 1 or dim % heads or dim // heads % 2:
+            raise RecipeError(f"{origin[name]}: a width of {dim} does not divide into {heads} heads of even width")
+    for name in ("epochs", "batch_units", "batches_per_update", "checkpoint_steps", "quantizer_epoch"):
         if vars(config.train)[name] < 1:
             raise RecipeError(f"{origin[name]}: {name} has to be at least 1")
+    for name in ("aggregator_layers", "codebooks", "codebook_size", "codebook_dim"):
+        if vars(model)[name] < 1:
+            raise RecipeError(f"{origin[name]}: {name} has to be at least 1")
+    if len(model.value_layers) > 1 and model.aggregator not in ("layer_mix", "none"):
+        raise RecipeError(
+            f"{origin['value_layers']}: the aggregator {model.aggregator} takes one of value_layers, not "
+            f"{', '.join(model.value_layers)}; layer_mix takes several"
+        )
+    if model.aggregator == "whisper" and model.aggregator_dim != model.encoder_dim:
+        raise RecipeError(
+            f"{origin['aggregator_dim']}: aggregator_dim is {model.aggregator_dim}, but Whisper's decoder is as wide "
+            f"as its encoder, {model.encoder_dim}"
+        )
+    if model.quantizer != "none" and model.aggregator == "none":
+        raise RecipeError(f"{origin['quantizer']}: there is nothing to quantize without an aggregator")

@@ -63,6 +63,7 @@ FORMS: dict[str, tuple[Callable[[bytes], object], str]] = {
     "reco2file_and_channel": (_form(rb"\S+\s+\S+\s+[AB1]\s*"), "'recording file A' or 'recording file B'"),
     "utt2s3": (_is_integers, "'utt unit unit …', units as integers"),
     "utt2token": (_is_integers, "'utt id id …', ids as integers"),
+    "utt2word_tokens": (_is_integers, "'utt n n …', the number of each word's tokens"),
     "utt2words": (_form(rb"\S+(\s+\S+\s+[\d.]+\s+[\d.]+)*\s*"), "'utt word start end …', times in seconds"),
     "data.jsonl": (_form(rb"\{.*\}\s*"), '\'{"utt": …, "audio_path": …, "text": …}\''),
 }

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from taste.archives import read_array
 from taste.config import ModelConfig
+from taste.encoder_layers import encoder_record, layers_of, scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
-from taste.model.joint import Batch
+from taste.model.batch import Batch
+from taste.shuffled_speech import other_utterances
 from taste.tables import SortedTable
 
 logger = logging.getLogger(__name__)
@@ -52,10 +55,16 @@ class UnitDataset(Dataset):
             "utt2token": SortedTable(self.data_dir / "utt2token", "stage 4"),
             "spk_emb.scp": SortedTable(self.data_dir / "spk_emb.scp", "stage 6"),
         }
-        self.reads_speech = config.aggregator != "none"
-        if self.reads_speech:
-            for name in ("feats_deep.scp", "feats_shallow.scp"):
-                self.tables[name] = SortedTable(self.data_dir / name, "stage 4")
+        self.layers = layers_of(config)
+        self.encoder_record = encoder_record(self.data_dir) if self.layers else None
+        for layer in self.layers:
+            self.tables[scp_name(layer)] = SortedTable(self.data_dir / scp_name(layer), "stage 4")
+        self.reads_words = config.aggregator != "none" and config.pooling == "word"
+        if self.reads_words:
+            self.tables["utt2word_tokens"] = SortedTable(self.data_dir / "utt2word_tokens", "stage 4")
+        self.speech_of = {}
+        if config.aggregator != "none" and config.speech_of == "another":
+            self.speech_of = other_utterances(self.data_dir)
         self.skipped = Skipped(str(self.data_dir))
         self.rows, self.lengths = self._usable_rows(config)
 
@@ -144,31 +153,48 @@ class UnitDataset(Dataset):
                 rows.append(self._read(utt))
             except UtteranceError as error:
                 damaged[utt] = str(error)
-        columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 6
 
-        def pad(arrays: list[Tensor]) -> tuple[Tensor, Tensor]:
-            lengths = torch.tensor([len(array) for array in arrays])
-            return (pad_sequence(arrays, batch_first=True) if arrays else torch.empty(0)), lengths
+        def pad(name: str, value: float = 0) -> Tensor:
+            tensors = [row[name] for row in rows]
+            return pad_sequence(tensors, batch_first=True, padding_value=value) if rows else torch.empty(0)
 
-        utts, token, unit, spk_emb, deep, shallow = columns
-        batch = Batch(utts, *pad(token), *pad(unit), pad(spk_emb)[0], damaged=damaged)
-        if self.reads_speech:
-            batch.deep, batch.frames = pad(deep)
-            batch.shallow = pad(shallow)[0]
-        return batch
+        def lengths(name: str) -> Tensor:
+            return torch.tensor([len(row[name]) for row in rows])
 
-    def _read(self, utt: str) -> tuple[str, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Id, text tokens, units, speaker embedding, deep and shallow layer of an utterance."""
-        token, unit = torch.tensor(self._ids("utt2token", utt)), torch.tensor(self.units(utt))
-        spk_emb = self._array("spk_emb.scp", utt).flatten()
-        if not self.reads_speech:
-            return utt, token, unit, spk_emb, None, None
-        deep, shallow = self._array("feats_deep.scp", utt), self._array("feats_shallow.scp", utt)
-        if len(deep) != len(shallow):
+        return Batch(
+            [row["utt"] for row in rows],
+            pad("token"), lengths("token"), pad("unit"), lengths("unit"), pad("spk_emb"),
+            layers={layer: pad(layer) for layer in self.layers},
+            frames=lengths(self.layers[0]) if self.layers else None,
+            word=pad("word", -1) if self.reads_words else None,
+            damaged=damaged,
+        )  # fmt: skip
+
+    def _read(self, utt: str) -> dict[str, Any]:
+        """Id, text tokens, units, speaker embedding, and the layers and words that are read, of an utterance."""
+        row: dict[str, Any] = {"utt": utt, "token": torch.tensor(self._ids("utt2token", utt))}
+        row["unit"] = torch.tensor(self.units(utt))
+        row["spk_emb"] = self._array("spk_emb.scp", utt).flatten()
+        if self.reads_words:
+            row["word"] = self._words(utt, len(row["token"]))
+        speaker = self.speech_of.get(utt, utt)
+        for layer in self.layers:
+            row[layer] = self._array(scp_name(layer), speaker)
+        frames = {layer: len(row[layer]) for layer in self.layers}
+        if len(set(frames.values())) > 1:
+            found = ", ".join(f"{number} of {layer}" for layer, number in frames.items())
+            raise UtteranceError(f"layers of unlike numbers of frames in {self.data_dir} ({found}); run stage 4 again")
+        return row
+
+    def _words(self, utt: str, tokens: int) -> Tensor:
+        """The number of the word that each text token belongs to: (tokens,)."""
+        lengths = torch.tensor(self._ids("utt2word_tokens", utt))
+        if int(lengths.sum()) != tokens:
             raise UtteranceError(
-                f"{len(deep)} deep but {len(shallow)} shallow frames in {self.data_dir}; run stage 4 again"
+                f"{tokens} tokens in utt2token, but {int(lengths.sum())} in utt2word_tokens of {self.data_dir}; "
+                "run stage 4 again"
             )
-        return utt, token, unit, spk_emb, deep, shallow
+        return torch.arange(len(lengths)).repeat_interleave(lengths)
 
     def units(self, utt: str) -> list[int]:
         """The units of an utterance."""

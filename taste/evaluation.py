@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from taste.dataset import UnitDataset
-from taste.model.joint import Batch, JointModel, Prediction
+from taste.model.batch import Batch
+from taste.model.joint import JointModel, Prediction
 from taste.progress import progress
 
 

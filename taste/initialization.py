@@ -9,18 +9,29 @@ from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.model.joint import JointModel
+from taste.model.whisper_aggregator import WhisperAggregator
 from taste.units.record import first_difference
+from taste.whisper_weights import load_whisper
 
 
-def initialize(model: JointModel, init: Path, train_set: UnitDataset) -> None:
-    """Load the weights that training starts from; the aggregator keeps its own where they have none.
+def initialize(model: JointModel, init: Path | None, train_set: UnitDataset, pretrained_dir: Path | None) -> None:
+    """Load the weights that training starts from.
+
+    The speech side keeps its random ones where they have none, but for an aggregator made of Whisper's decoder, which
+    takes those of the Whisper model that gave the features.
 
     Args:
-        init: the directory of a trained system, or upstream's `llm.pt`.
+        init: the directory of a trained system, or upstream's `llm.pt`; None for random weights.
+        pretrained_dir: where Whisper's weights are kept; None where they are not needed.
 
     Raises:
-        RecipeError: sizes differ, with the first names that do; or text tokens or units are not those of `train_set`.
+        RecipeError: sizes differ, with the first names that do; or text tokens or units are not those of `train_set`,
+            or its text tokens are none that Whisper's decoder knows.
     """
+    if model.speech is not None and isinstance(model.speech.aggregator, WhisperAggregator):
+        _take_whisper_decoder(model.speech.aggregator, train_set, pretrained_dir)
+    if init is None:
+        return
     if init.is_dir():
         record = read_json(init / "train.json", f"training of {init.name}")
         _require_same_inputs(record["tokens"], record["units"], init, train_set)
@@ -30,7 +41,19 @@ def initialize(model: JointModel, init: Path, train_set: UnitDataset) -> None:
         path = init
         weights = load_llm(path)
         _require_cosyvoice_inputs(path, train_set)
-    fit_weights(model, weights, path, may_lack="aggregator.")
+    fit_weights(model, weights, path, may_lack="speech.")
+
+
+def _take_whisper_decoder(aggregator: WhisperAggregator, train_set: UnitDataset, pretrained_dir: Path | None) -> None:
+    if (token_type := train_set.tokens_record["token_type"]) != "whisper":
+        raise RecipeError(
+            f"the aggregator whisper reads Whisper's own text tokens, but {train_set.data_dir} has those of "
+            f"{token_type}; run stage 4 with --token_type whisper, or take another aggregator"
+        )
+    name = train_set.encoder_record["model"]
+    if pretrained_dir is None:
+        raise RecipeError(f"the aggregator whisper needs the directory with the weights of Whisper {name}")
+    aggregator.load_decoder(load_whisper(name, pretrained_dir).state_dict(), name)
 
 
 def _require_same_inputs(tokens: dict, units: dict, init: Path, train_set: UnitDataset) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from taste.config import TrainConfig
 from taste.errors import RecipeError
 
-PARTS = ("lm", "aggregator")  # of the joint model; not every system has all
+PARTS = ("lm", "speech")  # of the joint model; not every system has all
 
 
 def learning_rate_of(name: str, learning_rates: Mapping[str, float]) -> float | None:

@@ -13,6 +13,7 @@ from scipy.stats import bootstrap
 
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
+from taste.encoder_layers import require_same_encoder
 from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, score_record, total
 from taste.figures import plot_losses
@@ -44,7 +45,7 @@ def evaluate_systems(
     counts = None
     for system in systems:
         config, model = load_system(exp_dir / system, device)
-        require_trained_on(exp_dir / system, record)
+        require_trained_on(exp_dir / system, record, test_dirs)
         batch_units = config.train.batch_units
         if counts is None:  # the rows beside the systems need no more than the units and their number
             counts = UnitCounts(UnitDataset(train_dir, config.model), config.model.speech_token_size)
@@ -62,13 +63,16 @@ def evaluate_systems(
     return results
 
 
-def require_trained_on(system_dir: Path, record: Mapping[str, object]) -> None:
-    """Refuse to test a system on other units than those it was trained on.
+def require_trained_on(system_dir: Path, record: Mapping[str, object], test_dirs: Sequence[Path]) -> None:
+    """Refuse to test a system on other units, or on features of other making, than those it was trained on.
 
     Raises:
         RecipeError: names the first property that differs.
     """
-    trained = read_json(system_dir / "train.json", "training")["units"]
+    training = read_json(system_dir / "train.json", "training")
+    for test_dir in test_dirs if training["encoder"] else ():
+        require_same_encoder(training["encoder"], system_dir, test_dir)
+    trained = training["units"]
     if name := first_difference(trained, record):
         raise RecipeError(
             f"{system_dir} was trained on units whose {name} is {trained.get(name)!r}, but the test sets' is "

@@ -13,6 +13,7 @@ import numpy as np
 
 from taste.archives import ArchiveWriter, check_storage, matrix_bytes
 from taste.audio import SAMPLE_RATE
+from taste.encoder_layers import scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path, write_json
 from taste.precision import check_device, compute_dtype
@@ -97,11 +98,6 @@ class FeatureOptions:
         }
 
 
-def scp_name(layer: str) -> str:
-    """`feats_l2.scp` for layer "2", `feats_last.scp` for "last"."""
-    return f"feats_{layer}.scp" if layer == "last" else f"feats_l{layer}.scp"
-
-
 def check_space(data_dir: str | Path, ark_dir: str | Path, options: FeatureOptions) -> int:
     """Log the bytes that the features of a data directory will take, from its `utt2dur`.
 
@@ -146,7 +142,7 @@ def write_text_and_features(
     job: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Write `utt2token`, `tokens.json`, `feats_*.scp` with their archives, and `feats.json` of a data directory.
+    """Write `utt2token`, `utt2word_tokens`, `tokens.json`, `feats_*.scp` with their archives, and `feats.json`.
 
     Utterances whose audio or transcript cannot be used are named, counted and left out of all of them. Features of an
     earlier run are no longer listed.
@@ -168,17 +164,20 @@ def write_text_and_features(
         return
     sources, texts = read_table(data_dir / "wav.scp", "stage 1"), read_table(data_dir / "text", "stage 1")
     skipped = Skipped(f"text tokens and features of {data_dir}")
-    tokens: dict[str, list[int]] = {}
+    words: dict[str, list[list[int]]] = {}  # token ids of each word
     for utt in sorted(sources.keys() | texts.keys(), key=str.encode):
         try:
             if utt not in sources or utt not in texts:
                 raise UtteranceError(f"not in {data_dir / ('text' if utt in sources else 'wav.scp')}")
-            tokens[utt] = tokenizer.encode(texts[utt])
+            words[utt] = tokenizer.encode_words(texts[utt])
         except UtteranceError as error:
             skipped.add(utt, error, data_dir / "text")
     remove_features(data_dir)
-    written = _write_features({utt: sources[utt] for utt in tokens}, data_dir, ark_dir, options, job, skipped)
+    written = _write_features({utt: sources[utt] for utt in words}, data_dir, ark_dir, options, job, skipped)
+    tokens = {utt: [token for word in words[utt] for token in word] for utt in written}
     write_table(data_dir / "utt2token", {utt: " ".join(map(str, tokens[utt])) for utt in written})
+    lengths = {utt: map(len, words[utt]) for utt in written}
+    write_table(data_dir / "utt2word_tokens", {utt: " ".join(map(str, lengths[utt])) for utt in written})
     write_json(data_dir / "tokens.json", tokenizer.record())
     write_json(data_dir / "feats.json", options.feats_record())
     skipped.report(len(sources.keys() | texts.keys()), may_be_all=job is not None)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from taste.checkpoint import AVERAGE, BEST, LAST, average_weights, fit_weights, load_weights, save_tensors, save_weights
@@ -22,7 +22,9 @@ from taste.errors import RecipeError
 from taste.evaluation import evaluate, total
 from taste.files import write_json, write_text
 from taste.initialization import initialize
-from taste.model.joint import Batch, JointModel
+from taste.model.batch import Batch
+from taste.model.joint import JointModel
+from taste.model.transformer import length_mask
 from taste.optimization import learning_rate_factor, make_optimizer, set_learning_rate
 from taste.precision import check_device, compute_dtype
 from taste.progress import progress
@@ -31,12 +33,14 @@ from taste.training_log import TrainingLog
 from taste.training_state import STATE, Progress, restore_state, save_state
 
 logger = logging.getLogger(__name__)
+QUANTIZER_VECTORS = 20_000  # that a quantizer begins from
 FAULTY_UPDATES_IN_A_ROW = 10  # after which training stops
 
 
 def train(
-    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init: Path | None, device: str
-) -> dict:
+    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init: Path | None, device: str,
+    pretrained_dir: Path | None = None,
+) -> dict:  # fmt: skip
     """Train a system; where an earlier call with the same settings was stopped, go on from its last state.
 
     Writes into `system_dir`: `config.yaml`, `steps.jsonl` (every update), `epochs.jsonl` (dev figures), `tensorboard/`,
@@ -44,7 +48,8 @@ def train(
     `average_epochs` asks for it), while it runs `state.pt`, and at the end `train.json`, which says how it came about.
 
     Args:
-        init: a system to start from, or an `llm.pt` of CosyVoice; the aggregator may be absent there.
+        init: a system to start from, or an `llm.pt` of CosyVoice; the speech side may be absent there.
+        pretrained_dir: where Whisper's weights are kept, for an aggregator made of its decoder.
 
     Returns:
         The contents of `train.json`.
@@ -54,12 +59,13 @@ def train(
             full.
     """
     with processes(check_device(device)) as group:
-        return _train(config, train_set, dev_set, system_dir, init, group)
+        return _train(config, train_set, dev_set, system_dir, init, pretrained_dir, group)
 
 
 def _train(
-    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init: Path | None, group: Processes
-) -> dict:
+    config: Config, train_set: UnitDataset, dev_set: UnitDataset, system_dir: Path, init: Path | None,
+    pretrained_dir: Path | None, group: Processes,
+) -> dict:  # fmt: skip
     settings = config.train
     if settings.batches_per_update < group.count:
         raise RecipeError(
@@ -68,11 +74,10 @@ def _train(
     dtype = compute_dtype(settings.dtype, group.device)
     torch.manual_seed(settings.seed)
     model = JointModel(config.model)
-    if init is not None:
-        initialize(model, init, train_set)
+    initialize(model, init, train_set, pretrained_dir)
     model.to(group.device)
     parameters = sum(p.numel() for p in model.parameters())
-    model.lm.text_embedding.narrow(torch.cat((train_set.text_tokens(), dev_set.text_tokens())).unique())
+    model.narrow(torch.cat((train_set.text_tokens(), dev_set.text_tokens())).unique())
     optimizer = make_optimizer(model, settings)
     torch.manual_seed(settings.seed + group.rank)  # dropout differs between processes
 
@@ -89,6 +94,7 @@ def _train(
     parallel = group.wrap(model)
 
     while done.epoch <= settings.epochs and not stops_early(done, settings):
+        switch_on_quantizer(model, train_set, settings, done, system_dir, group)
         for batches, counts in shown_updates(train_set, settings, done, group, system_dir.name):
             update_start = time.monotonic()
             rate = set_learning_rate(optimizer, learning_rate_factor(settings, done.step, steps))
@@ -125,6 +131,7 @@ def _train(
         "dev": str(dev_set.data_dir),
         "units": train_set.units_record,
         "tokens": train_set.tokens_record,
+        "encoder": train_set.encoder_record,
         "init": str(init) if init else None,
         "hardware": hardware(group.device),
         "processes": group.count,
@@ -142,6 +149,39 @@ def _train(
 def stops_early(done: Progress, settings: TrainConfig) -> bool:
     """True when the dev loss has not got better for `patience` epochs."""
     return 0 < settings.patience <= done.epochs_without_better
+
+
+def switch_on_quantizer(
+    model: JointModel, train_set: UnitDataset, settings: TrainConfig, done: Progress, system_dir: Path, group: Processes
+) -> None:
+    """Let a quantizer begin from what the aggregator says of the training set, when its epoch has come.
+
+    Epochs before that, better as they may have been, are no longer among those that the best one is chosen from.
+    """
+    quantizer = model.speech.quantizer if model.speech is not None else None
+    if quantizer is None or quantizer.is_on or done.epoch < settings.quantizer_epoch:
+        return
+    quantizer.switch_on(aggregated(model, train_set, settings.batch_units, group.device))
+    done.best, done.epochs_without_better = {}, 0
+    for name in done.kept:
+        (system_dir / name).unlink(missing_ok=True)
+    done.kept = {}
+
+
+@torch.no_grad()
+def aggregated(model: JointModel, dataset: UnitDataset, batch_units: int, device: torch.device) -> Tensor:
+    """What the aggregator says of some 20,000 text tokens, or of all there are: (n, aggregator_dim)."""
+    model.eval()
+    vectors: list[Tensor] = []
+    for batch in dataset.load(dataset.batches(batch_units, seed=0)):
+        if not batch.utts:
+            continue
+        batch = batch.to(device)
+        z, _ = model.speech.aggregate(model.lm.encode_text(batch.text_token), batch)
+        vectors.append(z[length_mask(batch.text_length, z.shape[1])])
+        if sum(map(len, vectors)) >= QUANTIZER_VECTORS:
+            break
+    return torch.cat(vectors)
 
 
 def epoch_updates(train_set: UnitDataset, settings: TrainConfig, epoch: int) -> list[list[list[int]]]:
@@ -215,7 +255,10 @@ def update(
             with torch.autocast(group.device.type, dtype, enabled=dtype != torch.float32):
                 prediction = model(batch)
             nll = prediction.losses().sum() * weight
-            (nll * (group.count / units)).backward()  # DDP takes the mean over the processes
+            objective = nll / units
+            if prediction.speech is not None:
+                objective = objective + prediction.speech.commitment * (weight / len(batches) / group.count)
+            (objective * group.count).backward()  # DDP takes the mean over the processes
         foreseen = prediction.logits.argmax(-1)
         loss += nll.item()
         right += weight * (foreseen == prediction.target).sum().item()

@@ -19,19 +19,25 @@ def model_config(**changes) -> ModelConfig:
     sizes = {
         "text_token_size": 50, "speech_token_size": UNITS, "spk_embed_dim": 6, "text_encoder_input_size": 8, "dim": 16,
         "attention_heads": 2, "linear_units": 32, "text_encoder_blocks": 1, "llm_blocks": 1, "dropout": 0.0,
-        "aggregator": "none", "aggregator_heads": 2, "encoder_dim": 12,
+        "unit_dropout": 0.0, "encoder_dim": 12, "aggregator": "none", "aggregator_dim": 12, "aggregator_heads": 2,
+        "aggregator_layers": 1,
+        "key_layer": "deep", "value_layers": ["shallow"], "speech_of": "itself", "pooling": "none",
+        "quantizer": "none", "codebooks": 2, "codebook_size": 8, "codebook_dim": 4, "codebook_decay": 0.9,
+        "dead_code_uses": 0.01, "quantizer_dropout": True, "commitment_weight": 0.25, "fsq_levels": [5, 3],
+        "speech_encoder_blocks": 0, "fusion": "sum",
     }  # fmt: skip
     return ModelConfig(**{**sizes, **changes})
 
 
-def tiny_config(aggregator: str = "none", **changes) -> Config:
-    """A tiny system's configuration, some of the training settings changed."""
+def tiny_config(aggregator: str = "none", model: dict | None = None, **changes) -> Config:
+    """A tiny system's configuration, some of the sizes and training settings changed."""
     settings = {
         "seed": 1, "epochs": 2, "patience": 0, "batch_units": 400, "batches_per_update": 1,
-        "learning_rates": {"lm": 0.01, "aggregator": 0.02}, "warmup_steps": 2, "final_learning_rate": 0.1,
-        "weight_decay": 0.0, "grad_clip": 1.0, "dtype": "float32", "checkpoint_steps": 1000, "average_epochs": 0,
+        "learning_rates": {"lm": 0.01, "speech": 0.02}, "warmup_steps": 2, "final_learning_rate": 0.1,
+        "weight_decay": 0.0, "grad_clip": 1.0, "dtype": "float32", "checkpoint_steps": 1000, "quantizer_epoch": 1,
+        "average_epochs": 0,
     }  # fmt: skip
-    return Config(model_config(aggregator=aggregator), TrainConfig(**{**settings, **changes}))
+    return Config(model_config(aggregator=aggregator, **(model or {})), TrainConfig(**{**settings, **changes}))
 
 
 def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
@@ -43,7 +49,7 @@ def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
     random = np.random.default_rng(seed)
     utts = [f"spk{i % 3}-utt{i:04d}" for i in range(n_utts)]
     code = np.random.default_rng(99).normal(size=(UNITS // 2, 12)).astype(np.float32)
-    units, tokens = {}, {}
+    units, tokens, words, texts = {}, {}, {}, {}
     data_dir.mkdir(parents=True, exist_ok=True)
     with (
         ArchiveWriter(data_dir / "deep.ark", data_dir / "feats_deep.scp") as deep,
@@ -56,6 +62,8 @@ def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
             unit = 2 * kind + random.integers(0, 2, length)
             frames = np.tile(code[kind], (4 * length, 1))
             token = random.integers(0, 50, length)
+            words[utt] = " ".join(["1"] * (length - 2) + ["2"])
+            texts[utt] = f"text of {utt}"
             tokens[utt] = " ".join(map(str, token))
             units[utt] = " ".join(map(str, unit))
             deep.write(utt, frames)
@@ -63,9 +71,13 @@ def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
             spk_emb.write(utt, random.normal(size=6).astype(np.float32))
     write_table(data_dir / "utt2s3", units)
     write_table(data_dir / "utt2token", tokens)
+    write_table(data_dir / "utt2word_tokens", words)
+    write_table(data_dir / "text", texts)
+    write_table(data_dir / "utt2spk", {utt: utt.split("-")[0] for utt in utts})
     write_json(data_dir / "units.json", {"backend": "kmeans", "model": "tiny.en", "layer": "2", "K": UNITS, "rate": 25})
     write_json(data_dir / "tokens.json", {"token_type": "whisper", "vocab_size": 50})
-    write_json(data_dir / "feats.json", {"dim": 12})
+    encoder = {"model": "base", "weights_sha256": "0", "pad_to_30s": False}
+    write_json(data_dir / "feats.json", {"dim": 12, "deep_layer": "deep", "shallow_layer": "shallow", **encoder})
     write_json(data_dir / "spk_emb.json", {"dim": 6})
     return utts
 

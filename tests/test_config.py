@@ -31,8 +31,12 @@ def test_later_files_and_the_command_line_override(path, tmp_path):
         ("epocs: 3", "unknown setting 'epocs'"),
         ("epochs: three", "epochs is 'three'"),
         ("epochs: 0", "epochs has to be at least 1"),
-        ("dim: 15", "dim 15 does not divide"),
+        ("dim: 15", "a width of 15 does not divide"),
         ("aggregator: whisperer", "choose one of none, attention"),
+        ("aggregator: whisper\naggregator_dim: 8", "Whisper's decoder is as wide as its encoder, 12"),
+        ("aggregator: attention\nvalue_layers: [2, last]", "takes one of value_layers, not 2, last"),
+        ("value_layers: 2", "it should be a list of str"),
+        ("quantizer: fsq", "nothing to quantize"),
         ("- a list", "holds no settings"),
         ("a: [", "not valid YAML"),
     ],
@@ -41,7 +45,7 @@ def test_bad_settings_are_named_with_their_file(path, tmp_path, setting, message
     (tmp_path / "bad.yaml").write_text(setting + "\n")
     with pytest.raises(RecipeError, match=message) as error:
         load_config([path, tmp_path / "bad.yaml"])
-    assert "bad.yaml" in str(error.value) or "dim" in message
+    assert "bad.yaml" in str(error.value) or "a width" in message
 
 
 def test_missing_settings_are_named(path):

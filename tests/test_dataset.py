@@ -37,7 +37,7 @@ def test_batch_holds_what_the_tables_hold(data_dir):
         assert batch.unit[i, : batch.unit_length[i]].tolist() == units[utt]
         assert batch.text_token[i, : batch.text_length[i]].tolist() == tokens[utt]
         assert batch.frames[i] == 4 * len(tokens[utt])
-        assert not batch.deep[i, batch.frames[i] :].any()
+        assert not batch.layers["deep"][i, batch.frames[i] :].any()
     assert batch.utts == [dataset.utts[3], dataset.utts[0]]
 
 

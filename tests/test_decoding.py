@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from taste.errors import RecipeError
+from taste.model.batch import Batch
 from taste.model.decoding import Continuation, Decoded, Limits, Prompt, decode
-from taste.model.joint import Batch, JointModel
+from taste.model.joint import JointModel
 from taste.model.lm import CosyVoiceLM
 from taste.model.sampling import KINDS, Sampling, uniform_numbers
 from tests.helpers import UNITS, model_config
@@ -204,20 +205,20 @@ def test_second_draw_finds_another_unit_where_one_has_all_the_probability():
 def test_joint_model_decodes_what_text_and_speech_say():
     torch.manual_seed(0)
     model = JointModel(model_config(aggregator="attention")).eval()
-    torch.nn.init.normal_(model.aggregator.linear_out.weight, std=5)
+    torch.nn.init.normal_(model.speech.affine.weight, std=5)
     torch.nn.init.normal_(model.lm.llm_decoder.weight)
     text_length = torch.tensor([3, 5])
     batch = Batch(
         ["a", "b"], torch.randint(50, (2, 5)), text_length, torch.zeros(2, 0, dtype=torch.long),
-        torch.zeros(2, dtype=torch.long), torch.randn(2, 6), torch.randn(2, 20, 12), torch.randn(2, 20, 12),
-        torch.tensor([15, 20]),
+        torch.zeros(2, dtype=torch.long), torch.randn(2, 6),
+        {"deep": torch.randn(2, 20, 12), "shallow": torch.randn(2, 20, 12)}, torch.tensor([15, 20]),
     )  # fmt: skip
     arguments = (Sampling(), Limits(6, 6), 0)
     spoken = rows_of(model.decode(batch, *arguments))
     with torch.no_grad():
-        e_joint, _ = model.text_states(batch)
+        e_joint, _, _ = model.text_states(batch)
     assert spoken == rows_of(decode(model.lm, batch.utts, e_joint, text_length, batch.spk_emb, *arguments))
-    batch.shallow = -batch.shallow
+    batch.layers["shallow"] = -batch.layers["shallow"]
     assert spoken != rows_of(model.decode(batch, *arguments))
 
 

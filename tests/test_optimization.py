@@ -30,7 +30,7 @@ def test_the_longest_part_gives_the_learning_rate():
     rates = {"lm": 1.0, "lm.llm": 2.0}
     assert learning_rate_of("lm.llm.after_norm.weight", rates) == 2
     assert learning_rate_of("lm.llm_decoder.weight", rates) == 1  # `lm.llm` is not a part of it
-    assert learning_rate_of("aggregator.linear_q.weight", rates) is None
+    assert learning_rate_of("speech.affine.weight", rates) is None
 
 
 def test_only_the_named_parts_train(data, tmp_path):
@@ -44,9 +44,7 @@ def test_only_the_named_parts_train(data, tmp_path):
     assert result["trained_parameters"] < result["parameters"]
 
 
-@pytest.mark.parametrize(
-    ("rates", "message"), [({"lm.lmm": 1.0}, "begins with 'lm.lmm'"), ({"aggregator": 1.0}, "none")]
-)
+@pytest.mark.parametrize(("rates", "message"), [({"lm.lmm": 1.0}, "begins with 'lm.lmm'"), ({"speech": 1.0}, "none")])
 def test_parts_that_are_not_there_are_refused(rates, message):
     model = JointModel(model_config())
     with pytest.raises(RecipeError, match=message):
@@ -141,7 +139,7 @@ def test_cosyvoices_layout_goes_out_and_comes_in(data, tmp_path):
 
 def test_training_starts_from_cosyvoices_weights_on_cosyvoices_inputs_only(data, tmp_path):
     make_sets(tmp_path, 60)
-    config = tiny_config("attention", epochs=1, learning_rates={"aggregator": 0.01})
+    config = tiny_config("attention", epochs=1, learning_rates={"speech": 0.01})
     torch.manual_seed(5)
     save_llm(tmp_path / "llm.pt", JointModel(tiny_config().model))
     with pytest.raises(RecipeError, match="units of CosyVoice's tokenizer"):

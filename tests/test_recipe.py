@@ -13,8 +13,8 @@ from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_d
 SETTINGS = {
     "model.yaml": "text_token_size: 51866\nspeech_token_size: 20\nspk_embed_dim: 256\nencoder_dim: 512\n"
     "text_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\ntext_encoder_blocks: 1\n"
-    "llm_blocks: 1\ndropout: 0.1\naggregator_heads: 2\n",
-    "train.yaml": "epochs: 2\nbatch_units: 400\nlearning_rates: {lm: 0.01, aggregator: 0.01}\n"
+    "llm_blocks: 1\ndropout: 0.1\nunit_dropout: 0.1\naggregator_dim: 16\naggregator_heads: 2\naggregator_layers: 1\n",
+    "train.yaml": "epochs: 2\nbatch_units: 400\nlearning_rates: {lm: 0.01, speech: 0.01}\n"
     "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n"
     "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 2\n",
     "continued.yaml": "epochs: 3\n",

@@ -14,8 +14,9 @@ for package in ("onnx", "onnxruntime", "s3tokenizer"):
 SETTINGS = {
     "model.yaml": f"text_token_size: 51866\nspeech_token_size: {UNITS}\nspk_embed_dim: {SPEAKER_DIM}\n"
     "encoder_dim: 384\ntext_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\n"
-    "text_encoder_blocks: 1\nllm_blocks: 2\ndropout: 0.1\naggregator_heads: 2\n",
-    "train.yaml": "epochs: 1\nbatch_units: 400\nlearning_rates: {lm: 0.01, aggregator: 0.01}\n"
+    "text_encoder_blocks: 1\nllm_blocks: 2\ndropout: 0.1\nunit_dropout: 0.1\n"
+    "aggregator_dim: 16\naggregator_heads: 2\naggregator_layers: 1\n",
+    "train.yaml": "epochs: 1\nbatch_units: 400\nlearning_rates: {lm: 0.01, speech: 0.01}\n"
     "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: bfloat16\n"
     "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 0\n",
 }

@@ -157,7 +157,7 @@ def test_fewer_batches_than_processes_are_refused(data, tmp_path, monkeypatch):
     from taste import training
 
     with pytest.raises(RecipeError, match="less than one for each of 2"):
-        training._train(config, *sets, tmp_path, None, Processes(0, 2, torch.device("cpu")))
+        training._train(config, *sets, tmp_path, None, None, Processes(0, 2, torch.device("cpu")))
 
 
 def test_shares_are_even_and_complete():

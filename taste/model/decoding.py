@@ -118,6 +118,7 @@ def decode(
     limits: Limits,
     seed: int,
     prompt: Prompt | None = None,
+    tokens: Tensor | None = None,
 ) -> Decoded:
     """Sample the units of a batch; upstream's `TransformerLM.inference`, for many utterances at once.
 
@@ -135,6 +136,7 @@ def decode(
             chosen.
         seed: with the utterance id it determines the random numbers.
         prompt: None for none.
+        tokens: (batch,), how many text tokens the limits count, where these are not the text states.
 
     Raises:
         UtteranceError: an utterance has no text to speak, a prompt's unit is not in the vocabulary, or the LM's
@@ -143,7 +145,7 @@ def decode(
     if prompt is None:
         none = torch.zeros_like(text_length)
         prompt = Prompt(none, none.new_zeros(len(utts), 0), none)
-    least, most = _unit_limits(limits, utts, text_length - prompt.text_length)
+    least, most = _unit_limits(limits, utts, (text_length if tokens is None else tokens) - prompt.text_length)
     _check_prompt(utts, prompt, lm.speech_token_size)
     sequences = lm.sequences(text, text_length, prompt.unit, prompt.unit_length, spk_emb)
     uniform = uniform_numbers(seed, utts, most).to(text.device)

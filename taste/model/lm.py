@@ -28,6 +28,7 @@ class CosyVoiceLM(nn.Module):
         super().__init__()
         dim = config.dim
         self.speech_token_size = config.speech_token_size
+        self.unit_dropout = config.unit_dropout
         sizes = {"dim": dim, "heads": config.attention_heads, "linear_units": config.linear_units}
         self.text_embedding = TextEmbedding(config.text_token_size, config.text_encoder_input_size)
         self.text_encoder = CausalEncoder(
@@ -77,11 +78,16 @@ class CosyVoiceLM(nn.Module):
     ) -> list[Tensor]:
         """The LM's input for each utterance, `[sos, speaker, text…, task, unit…]`: (text + units + 3, dim) each.
 
+        In training some units are hidden where the configuration says so, and are to be foreseen all the same: what
+        hides between them has to be found in the text. Source: word dropout (Bowman et al. 2016, arXiv 1511.06349).
+
         Arguments as in `forward`.
         """
         spk = self.spk_embed_affine_layer(F.normalize(spk_emb, dim=1))
         sos, task = self.llm_embedding.weight[SOS][None], self.llm_embedding.weight[TASK][None]
         embedded = self.speech_embedding(unit)
+        if self.training and self.unit_dropout:
+            embedded = embedded * (torch.rand(unit.shape, device=unit.device) >= self.unit_dropout)[..., None]
         return [
             torch.cat((sos, spk[i : i + 1], text[i, : text_length[i]], task, embedded[i, : unit_length[i]]))
             for i in range(len(unit))

@@ -1,0 +1,70 @@
+"""The aggregator made of Whisper's decoder is that decoder, and says which models and tokens it cannot use."""
+
+import pytest
+import torch
+from whisper.model import ModelDimensions, Whisper
+
+from taste.errors import RecipeError
+from taste.files import write_json
+from taste.initialization import initialize
+from taste.model.joint import JointModel
+from taste.model.whisper_aggregator import PREFIX, WhisperAggregator
+from tests.helpers import make_data_dir, model_config, open_sets, tiny_config
+
+
+def make_whisper(n_vocab: int = 51865, width: int = 12, blocks: int = 3) -> Whisper:
+    torch.manual_seed(0)
+    model = Whisper(ModelDimensions(80, 60, width, 2, 1, n_vocab, 448, width, 2, blocks)).eval()
+    torch.nn.init.normal_(model.decoder.positional_embedding, std=0.1)
+    return model
+
+
+def make_aggregator(blocks: int, text_token_size: int = 51866) -> WhisperAggregator:
+    config = model_config(
+        aggregator="whisper", aggregator_layers=blocks, text_token_size=text_token_size, value_layers=["deep"]
+    )
+    return WhisperAggregator(config).eval()
+
+
+def test_with_whispers_own_values_it_is_whispers_decoder():
+    whisper, aggregator = make_whisper(), make_aggregator(3)
+    aggregator.load_decoder(whisper.state_dict(), "base")
+    assert aggregator.prefix.tolist() == [50258, 50259, 50359, 50363]  # start, English, transcribe, no timestamps
+    for block, own in zip(aggregator.blocks, whisper.decoder.blocks, strict=True):
+        torch.testing.assert_close(block.cross_attn.value.weight, torch.eye(12))
+        block.cross_attn.value.load_state_dict(own.cross_attn.value.state_dict())
+    token, deep = torch.randint(50000, (2, 6)), torch.randn(2, 30, 12)
+    with torch.no_grad():
+        z, attention = aggregator(None, token, torch.tensor([6, 6]), {"deep": deep}, torch.tensor([30, 30]))
+        logits = whisper.decoder(torch.cat((aggregator.prefix.expand(2, -1), token), 1), deep)[:, PREFIX:]
+    torch.testing.assert_close(z @ whisper.decoder.token_embedding.weight.T, logits, atol=1e-5, rtol=1e-4)
+    assert attention.shape == (2, 2, 6, 30)
+
+
+def test_large_v3s_prefix_is_its_own():
+    aggregator = make_aggregator(1)
+    aggregator.load_decoder(make_whisper(51866).state_dict(), "large-v3")
+    assert aggregator.prefix.tolist() == [50258, 50259, 50360, 50364]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"n_vocab": 51864}, "tiny.en is English only"),
+        ({"width": 16}, "blocks of width 16"),
+        ({"blocks": 1}, "has 1 blocks"),
+    ],
+)
+def test_decoders_that_do_not_fit_are_refused(model, message):
+    with pytest.raises(RecipeError, match=message):
+        make_aggregator(2).load_decoder(make_whisper(**model).state_dict(), "tiny.en")
+
+
+def test_other_text_tokens_are_refused(tmp_path):
+    for name in ("train", "dev"):
+        make_data_dir(tmp_path / name, 10)
+        write_json(tmp_path / name / "tokens.json", {"token_type": "sentencepiece", "vocab_size": 50})
+    config = tiny_config("whisper")
+    train_set, _ = open_sets(tmp_path, config)
+    with pytest.raises(RecipeError, match=r"reads Whisper's own text tokens.*sentencepiece"):
+        initialize(JointModel(config.model), None, train_set, tmp_path)
