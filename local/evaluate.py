@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Score systems on test sets, teacher-forced (stage 10): results.json, RESULTS.md, and each utterance's scores."""
+"""Score systems on test sets, teacher-forced and free-running (stage 10): results.json, RESULTS.md, and each
+utterance's scores, sampled units and, of systems with a quantizer, TASTE tokens."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import torch
 
 from taste.errors import run_main
-from taste.results import evaluate_systems, results_table, write_report
+from taste.results import evaluate_systems
+from taste.results_tables import results_table, write_report
 
 
 def main() -> None:
@@ -20,12 +22,13 @@ def main() -> None:
     parser.add_argument("--test_sets", nargs="+", required=True, help="names of the sets to test on")
     parser.add_argument("--reference", default="text_only_continued", help="system that the others are compared with")
     parser.add_argument("--made_by", default="./run.sh", help="command to be quoted in RESULTS.md")
+    parser.add_argument("--seed", type=int, default=1, help="of the units that systems sample (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
     device = torch.device(options.device)
     train_dir, *test_dirs = (options.data_dir / name for name in (options.train_set, *options.test_sets))
-    results = evaluate_systems(options.exp_dir, options.systems, train_dir, test_dirs, device)
+    results = evaluate_systems(options.exp_dir, options.systems, train_dir, test_dirs, device, options.seed)
     report = write_report(options.exp_dir, options.made_by, options.reference)
     for test_set in options.test_sets:
         print(f"\n{test_set}\n{results_table(results, test_set)}")

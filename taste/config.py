@@ -31,7 +31,7 @@ class ModelConfig:
     dropout: float
     unit_dropout: float  # how many of the units the LM goes on from are hidden in training
     encoder_dim: int  # width of the speech encoder's layers
-    aggregator: str  # none | attention | layer_mix | whisper
+    aggregator: str  # none | attention | layer_mix | whisper | whisper_attention
     aggregator_dim: int
     aggregator_heads: int
     aggregator_layers: int
@@ -62,6 +62,7 @@ class TrainConfig:
     batch_units: int  # units of a batch, padding included
     batches_per_update: int  # whose gradients are accumulated, those of all processes counted
     learning_rates: dict[str, float]  # peak, by part of the model: `lm`, `lm.llm`, `aggregator`; other parts stay fixed
+    frozen: list[str]  # parts of those that stay fixed all the same, as `speech.aggregator.blocks.0`
     warmup_steps: int
     final_learning_rate: float  # as a fraction of the peak, reached along half a cosine
     weight_decay: float
@@ -80,8 +81,13 @@ class Config:
     train: TrainConfig
 
 
+def codebooks_of(config: ModelConfig) -> int:
+    """How many integers a TASTE token has; none without quantizer."""
+    return {"none": 0, "rvq": config.codebooks, "fsq": 1}[config.quantizer]
+
+
 CHOICES = {
-    "aggregator": ("none", "attention", "layer_mix", "whisper"),
+    "aggregator": ("none", "attention", "layer_mix", "whisper", "whisper_attention"),
     "speech_of": ("itself", "another"),
     "pooling": ("none", "word", "utterance"),
     "quantizer": ("none", "rvq", "fsq"),
@@ -93,14 +99,18 @@ CHOICES = {
 def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
     """Read YAML files, a later one overriding an earlier one, then `key=value` overrides.
 
+    A file may say `like: other.yaml`: it then says only what is different from that file beside it.
+
     Raises:
         RecipeError: a file is missing or no mapping, a key is unknown, absent or of the wrong type.
     """
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
     for path in paths:
-        for key, value in _read_mapping(require(path, "the recipe's conf/ directory")).items():
-            values[key], origin[key] = value, str(path)
+        for file in _likes(Path(path)):
+            for key, value in _read_mapping(file).items():
+                values[key], origin[key] = value, str(file)
+        values.pop("like", None)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -120,6 +130,16 @@ def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> C
 def save_config(config: Config) -> str:
     """The configuration as YAML that `load_config` reads: one setting a line, in a fixed order."""
     return yaml.safe_dump({**vars(config.model), **vars(config.train)}, sort_keys=False, default_flow_style=None)
+
+
+def _likes(path: Path) -> list[Path]:
+    """The files to be read for `path`, itself the last: it, the one that it is like, and so on."""
+    files = [require(path, "the recipe's conf/ directory")]
+    while (other := _read_mapping(files[0]).get("like")) is not None:
+        files.insert(0, require(files[0].parent / str(other), "the recipe's conf/ directory"))
+        if files[0] in files[1:]:
+            raise RecipeError(f"{files[0]} is like itself in the end; one of these files has to do without `like`")
+    return files
 
 
 def _read_mapping(path: Path) -> dict[str, object]:
@@ -172,7 +192,7 @@ def _numbers_by_name(name: str, value: object, origin: str) -> dict[str, float]:
 def _list_of(kind: type, name: str, value: object, origin: str) -> list:
     if isinstance(value, list) and kind is str:
         value = [str(item) if type(item) is int else item for item in value]  # the name of a layer may be a number
-    if not isinstance(value, list) or not value or any(type(item) is not kind for item in value):
+    if not isinstance(value, list) or any(type(item) is not kind for item in value):
         raise RecipeError(f"{origin}: {name} is {value!r}; it should be a list of {kind.__name__}, as [a, b]")
     return value
 
@@ -198,10 +218,12 @@ def _check(config: Config, origin: dict[str, str]) -> None:
             f"{origin['value_layers']}: the aggregator {model.aggregator} takes one of value_layers, not "
             f"{', '.join(model.value_layers)}; layer_mix takes several"
         )
-    if model.aggregator == "whisper" and model.aggregator_dim != model.encoder_dim:
+    if model.aggregator.startswith("whisper") and model.aggregator_dim != model.encoder_dim:
         raise RecipeError(
             f"{origin['aggregator_dim']}: aggregator_dim is {model.aggregator_dim}, but Whisper's decoder is as wide "
             f"as its encoder, {model.encoder_dim}"
         )
+    if not model.value_layers:
+        raise RecipeError(f"{origin['value_layers']}: value_layers names no layer")
     if model.quantizer != "none" and model.aggregator == "none":
         raise RecipeError(f"{origin['quantizer']}: there is nothing to quantize without an aggregator")

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from taste.archives import read_array
-from taste.config import ModelConfig
+from taste.config import ModelConfig, codebooks_of
 from taste.encoder_layers import encoder_record, layers_of, scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
@@ -39,31 +39,39 @@ class UnitDataset(Dataset):
     An item is a batch: it is asked for by a list of indices.
     """
 
-    def __init__(self, data_dir: str | Path, config: ModelConfig) -> None:
+    def __init__(self, data_dir: str | Path, config: ModelConfig, utt2taste: Path | None = None) -> None:
         """Open the directory's tables and check them against the model's sizes.
 
         Utterances that are missing from a table, or whose units lie outside the vocabulary, are named and left out.
+
+        Args:
+            data_dir: after stages 4 to 6.
+            config: of the system that is to read it.
+            utt2taste: a file of TASTE tokens, which then take the place of the speech encoder's layers.
 
         Raises:
             RecipeError: a file is missing, a size does not fit the model, or no utterance is left.
         """
         self.data_dir = Path(data_dir)
         self.units_record = read_json(self.data_dir / "units.json", "stage 5")
-        self._check_sizes(config)
         self.tables = {
             "utt2s3": SortedTable(self.data_dir / "utt2s3", "stage 5"),
             "utt2token": SortedTable(self.data_dir / "utt2token", "stage 4"),
             "spk_emb.scp": SortedTable(self.data_dir / "spk_emb.scp", "stage 6"),
         }
-        self.layers = layers_of(config)
+        self.codebooks = codebooks_of(config) if utt2taste else 0
+        if utt2taste:
+            self.tables["utt2taste"] = SortedTable(utt2taste, "local/write_tokens.py")
+        self.layers = [] if utt2taste else layers_of(config)
         self.encoder_record = encoder_record(self.data_dir) if self.layers else None
+        self._check_sizes(config)
         for layer in self.layers:
             self.tables[scp_name(layer)] = SortedTable(self.data_dir / scp_name(layer), "stage 4")
-        self.reads_words = config.aggregator != "none" and config.pooling == "word"
+        self.reads_words = bool(self.layers) and config.pooling == "word"
         if self.reads_words:
             self.tables["utt2word_tokens"] = SortedTable(self.data_dir / "utt2word_tokens", "stage 4")
         self.speech_of = {}
-        if config.aggregator != "none" and config.speech_of == "another":
+        if self.layers and config.speech_of == "another":
             self.speech_of = other_utterances(self.data_dir)
         self.skipped = Skipped(str(self.data_dir))
         self.rows, self.lengths = self._usable_rows(config)
@@ -71,7 +79,7 @@ class UnitDataset(Dataset):
     def _check_sizes(self, config: ModelConfig) -> None:
         sizes = [("units.json", "K", "speech_token_size", "stage 5")]
         sizes += [("spk_emb.json", "dim", "spk_embed_dim", "stage 6")]
-        if config.aggregator != "none":
+        if self.layers:
             sizes += [("feats.json", "dim", "encoder_dim", "stage 4")]
         for name, key, setting, stage in sizes:
             found, expected = read_json(self.data_dir / name, stage)[key], getattr(config, setting)
@@ -167,6 +175,7 @@ class UnitDataset(Dataset):
             layers={layer: pad(layer) for layer in self.layers},
             frames=lengths(self.layers[0]) if self.layers else None,
             word=pad("word", -1) if self.reads_words else None,
+            code=pad("code") if self.codebooks else None,
             damaged=damaged,
         )  # fmt: skip
 
@@ -177,6 +186,8 @@ class UnitDataset(Dataset):
         row["spk_emb"] = self._array("spk_emb.scp", utt).flatten()
         if self.reads_words:
             row["word"] = self._words(utt, len(row["token"]))
+        if self.codebooks:
+            row["code"] = self._codes(utt, len(row["token"]))
         speaker = self.speech_of.get(utt, utt)
         for layer in self.layers:
             row[layer] = self._array(scp_name(layer), speaker)
@@ -195,6 +206,16 @@ class UnitDataset(Dataset):
                 "run stage 4 again"
             )
         return torch.arange(len(lengths)).repeat_interleave(lengths)
+
+    def _codes(self, utt: str, tokens: int) -> Tensor:
+        """The TASTE tokens of an utterance: (tokens, codebooks)."""
+        code = torch.tensor(self._ids("utt2taste", utt))
+        if len(code) != tokens * self.codebooks:
+            raise UtteranceError(
+                f"{len(code)} integers in {self.tables['utt2taste'].path}, but {tokens} text tokens with "
+                f"{self.codebooks} codebooks make {tokens * self.codebooks}; write the file again"
+            )
+        return code.view(tokens, self.codebooks)
 
     def units(self, utt: str) -> list[int]:
         """The units of an utterance."""

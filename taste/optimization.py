@@ -14,9 +14,14 @@ from taste.errors import RecipeError
 PARTS = ("lm", "speech")  # of the joint model; not every system has all
 
 
+def is_in(name: str, part: str) -> bool:
+    """Whether a parameter belongs to a part: `lm.llm` is one of `lm.llm.after_norm.weight`, not of `lm.llm_decoder`."""
+    return f"{name}.".startswith(f"{part}.")
+
+
 def learning_rate_of(name: str, learning_rates: Mapping[str, float]) -> float | None:
     """The peak learning rate of a parameter: that of the longest part its name begins with; None: it stays fixed."""
-    parts = [part for part in learning_rates if f"{name}.".startswith(f"{part}.")]
+    parts = [part for part in learning_rates if is_in(name, part)]
     return learning_rates[max(parts, key=len)] if parts else None
 
 
@@ -24,17 +29,19 @@ def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optim
     """AdamW on the parts that train; no decay on vectors and embeddings. The other parameters are frozen.
 
     Raises:
-        RecipeError: a part of `learning_rates` is no part of the model, or nothing is left to train.
+        RecipeError: a part of `learning_rates` or of `frozen` is no part of the model, or nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
-    for part in settings.learning_rates:
-        if part not in PARTS and not any(learning_rate_of(name, {part: 0.0}) is not None for name in names):
-            raise RecipeError(
-                f"learning_rates: no parameter's name begins with {part!r}; the first are {', '.join(names[:3])}"
-            )
+    for setting in ("learning_rates", "frozen"):
+        for part in vars(settings)[setting]:
+            if part not in PARTS and not any(is_in(name, part) for name in names):
+                raise RecipeError(
+                    f"{setting}: no parameter's name begins with {part!r}; the first are {', '.join(names[:3])}"
+                )
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        rate = learning_rate_of(name, settings.learning_rates)
+        is_frozen = any(is_in(name, part) for part in settings.frozen)
+        rate = None if is_frozen else learning_rate_of(name, settings.learning_rates)
         parameter.requires_grad_(rate is not None)
         if rate is not None:
             decays = parameter.ndim > 1 and "embedding" not in name

@@ -33,7 +33,7 @@ def tiny_config(aggregator: str = "none", model: dict | None = None, **changes) 
     """A tiny system's configuration, some of the sizes and training settings changed."""
     settings = {
         "seed": 1, "epochs": 2, "patience": 0, "batch_units": 400, "batches_per_update": 1,
-        "learning_rates": {"lm": 0.01, "speech": 0.02}, "warmup_steps": 2, "final_learning_rate": 0.1,
+        "learning_rates": {"lm": 0.01, "speech": 0.02}, "frozen": [], "warmup_steps": 2, "final_learning_rate": 0.1,
         "weight_decay": 0.0, "grad_clip": 1.0, "dtype": "float32", "checkpoint_steps": 1000, "quantizer_epoch": 1,
         "average_epochs": 0,
     }  # fmt: skip

@@ -42,7 +42,12 @@ def test_teacher_forced_logits_and_loss_are_upstreams(golden):
 def test_300m_model_built_from_yaml_has_upstreams_names_and_shapes(size):
     shapes = json.loads((DATA / "cosyvoice_300m_llm_shapes.json").read_text())
     conf = ROOT / "egs/librispeech/conf"
-    files = [ROOT / "conf/default.yaml", conf / "model_300m.yaml", conf / f"train_300m_{size}.yaml", ROOT / "conf/text_only.yaml"]
+    files = [
+        ROOT / "conf/default.yaml",
+        conf / "model_300m.yaml",
+        conf / f"train_300m_{size}.yaml",
+        ROOT / "conf/text_only.yaml",
+    ]
     config = load_config(files, ["seed=1"])
     with torch.device("meta"):
         model = CosyVoiceLM(config.model)

@@ -14,6 +14,7 @@ SYSTEMS = {
     "three layers of another width": {"aggregator": "attention", "aggregator_layers": 3, "aggregator_dim": 20},
     "layer_mix": {"aggregator": "layer_mix", "value_layers": ["shallow", "deep"]},
     "whisper": {"aggregator": "whisper", "aggregator_layers": 2},
+    "whisper_attention": {"aggregator": "whisper_attention", "aggregator_layers": 2},
     "words": {"aggregator": "attention", "pooling": "word"},
     "utterance": {"aggregator": "attention", "pooling": "utterance"},
     "speech encoder": {"aggregator": "attention", "speech_encoder_blocks": 1},
@@ -70,8 +71,9 @@ def test_z_has_the_texts_length_and_attention_covers_only_real_frames(system):
     model, batch = make_model(system), together(make_batch(4, 9, 20), make_batch(7, 5, 11), padding=5.0)
     speech = model.speech(model.lm.encode_text(batch.text_token), batch)
     assert speech.z.shape == (2, 7, 16)
-    assert speech.attention.shape == (2, 2, 7, 20)
-    torch.testing.assert_close(speech.attention.sum(-1), torch.ones(2, 2, 7))
+    heads = 2 * model_config(**SYSTEMS[system]).aggregator_layers if "whisper" in system else 2
+    assert speech.attention.shape == (2, heads, 7, 20)
+    torch.testing.assert_close(speech.attention.sum(-1), torch.ones(2, heads, 7))
     assert not speech.attention[1, :, :, 11:].any()
 
 

@@ -14,7 +14,8 @@ from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, total
 from taste.files import write_json
 from taste.optimization import learning_rate_factor
-from taste.results import compare, evaluate_systems, load_scores, write_report
+from taste.results import compare, evaluate_systems, load_scores
+from taste.results_tables import write_report
 from taste.seeds import seed_tables
 from taste.training import train
 from tests.helpers import UNITS, losses, make_data_dir, open_sets, tiny_config

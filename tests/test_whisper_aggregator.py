@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import ModelDimensions, Whisper, disable_sdpa
 
 from taste.errors import RecipeError
 from taste.files import write_json
 from taste.initialization import initialize
 from taste.model.joint import JointModel
+from taste.model.speech import AGGREGATORS
 from taste.model.whisper_aggregator import PREFIX, WhisperAggregator
 from tests.helpers import make_data_dir, model_config, open_sets, tiny_config
 
@@ -19,26 +20,45 @@ def make_whisper(n_vocab: int = 51865, width: int = 12, blocks: int = 3) -> Whis
     return model
 
 
-def make_aggregator(blocks: int, text_token_size: int = 51866) -> WhisperAggregator:
-    config = model_config(
-        aggregator="whisper", aggregator_layers=blocks, text_token_size=text_token_size, value_layers=["deep"]
-    )
-    return WhisperAggregator(config).eval()
+def make_aggregator(blocks: int, kind: str = "whisper") -> WhisperAggregator:
+    values = "deep" if kind == "whisper" else "shallow"
+    config = model_config(aggregator=kind, aggregator_layers=blocks, text_token_size=51866, value_layers=[values])
+    return AGGREGATORS[kind](config).eval()
 
 
 def test_with_whispers_own_values_it_is_whispers_decoder():
     whisper, aggregator = make_whisper(), make_aggregator(3)
     aggregator.load_decoder(whisper.state_dict(), "base")
     assert aggregator.prefix.tolist() == [50258, 50259, 50359, 50363]  # start, English, transcribe, no timestamps
-    for block, own in zip(aggregator.blocks, whisper.decoder.blocks, strict=True):
-        torch.testing.assert_close(block.cross_attn.value.weight, torch.eye(12))
-        block.cross_attn.value.load_state_dict(own.cross_attn.value.state_dict())
+    for read, block in zip(aggregator.read, whisper.decoder.blocks, strict=True):
+        torch.testing.assert_close(read.weight, torch.eye(12))
+        read.load_state_dict({"weight": block.cross_attn.value.weight})
+        torch.nn.init.zeros_(block.cross_attn.value.bias)
     token, deep = torch.randint(50000, (2, 6)), torch.randn(2, 30, 12)
+    deep = torch.nn.functional.layer_norm(deep, (12,))  # which a second norm leaves as it is
     with torch.no_grad():
         z, attention = aggregator(None, token, torch.tensor([6, 6]), {"deep": deep}, torch.tensor([30, 30]))
         logits = whisper.decoder(torch.cat((aggregator.prefix.expand(2, -1), token), 1), deep)[:, PREFIX:]
     torch.testing.assert_close(z @ whisper.decoder.token_embedding.weight.T, logits, atol=1e-5, rtol=1e-4)
-    assert attention.shape == (2, 2, 6, 30)
+    assert attention.shape == (2, 3 * 2, 6, 30)
+
+
+def test_its_attention_alone_is_whispers_whatever_the_values():
+    whisper, aggregator = make_whisper(), make_aggregator(3, kind="whisper_attention")
+    aggregator.load_decoder(whisper.state_dict(), "base")
+    token, deep, shallow = torch.randint(50000, (1, 6)), torch.randn(1, 30, 12), torch.randn(1, 30, 12)
+    expected = []
+    for block in whisper.decoder.blocks:
+        block.cross_attn.register_forward_hook(lambda _module, _inputs, output: expected.append(output[1].softmax(-1)))
+    with torch.no_grad(), disable_sdpa():
+        whisper.decoder(torch.cat((aggregator.prefix[None], token), 1), deep)
+        layers = {"deep": deep, "shallow": shallow}
+        z, attention = aggregator(None, token, torch.tensor([6]), layers, torch.tensor([30]))
+    torch.testing.assert_close(attention, torch.cat(expected, 1)[:, :, PREFIX:], atol=1e-6, rtol=1e-4)
+    found = attention.unflatten(1, (3, 2)).sum(1) @ torch.nn.functional.layer_norm(shallow, (12,)).unflatten(
+        2, (2, 6)
+    ).transpose(1, 2)
+    torch.testing.assert_close(z, found.transpose(1, 2).flatten(2), atol=1e-5, rtol=1e-4)
 
 
 def test_large_v3s_prefix_is_its_own():

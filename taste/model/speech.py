@@ -13,12 +13,13 @@ from taste.model.aggregator import Aggregator, AttentionAggregator, LayerMixAggr
 from taste.model.batch import Batch
 from taste.model.quantizer import QUANTIZERS
 from taste.model.transformer import CausalEncoder, length_mask
-from taste.model.whisper_aggregator import WhisperAggregator
+from taste.model.whisper_aggregator import WhisperAggregator, WhisperAttentionAggregator
 
 AGGREGATORS: dict[str, type[Aggregator]] = {
     "attention": AttentionAggregator,
     "layer_mix": LayerMixAggregator,
     "whisper": WhisperAggregator,
+    "whisper_attention": WhisperAttentionAggregator,
 }
 
 

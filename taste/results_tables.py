@@ -1,0 +1,147 @@
+"""The tables of an experiment directory: `RESULTS.md` from `results.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from taste.figures import plot_losses
+from taste.files import read_json, write_text
+from taste.results import BASELINES, compare, load_scores, scores_path
+
+FREE_RUNNING = (
+    "Free-running: units sampled from text and, with an aggregator, speech, with the same random numbers for all. Unit "
+    "error rate: edits per unit of the recording. Word durations by forced alignment of the units, against the true "
+    "ones, where word times are known."
+)
+TOKENS = (
+    "TASTE tokens: bit/s by the sizes of the codebooks, and by the entropy of each codebook's frequencies in this set; "
+    "of each codebook, the entries that occur and the perplexity."
+)
+COLUMNS = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
+
+
+def write_report(exp_dir: Path, command: str, reference: str) -> Path:
+    """Write `exp_dir/RESULTS.md` and its figure from `results.json` and the systems' `train.json`.
+
+    Args:
+        command: what makes these results, to be quoted.
+        reference: the system that the others are compared with.
+
+    Returns:
+        The path of RESULTS.md.
+    """
+    results = read_json(exp_dir / "results.json", "stage 10")
+    systems = [name for name in results["systems"] if name not in BASELINES]
+    plot_losses({name: exp_dir / name for name in systems}, exp_dir / "figures" / "loss.png")
+    sections = [
+        "# Results",
+        f"`{command}` at commit {results['commit']}",
+        f"Units: {units_in_words(results['units'])}.",
+        "Teacher-forced, all utterances. Loss in nats and perplexity are per unit, the end of speech counted as one; "
+        "top-1 and top-5 are of the units without it; top-1 at a change is of units that differ from the one before; "
+        "acc is upstream's accuracy, top-1 with the ends of speech.",
+    ]
+    test_sets = list(next(iter(results["systems"].values())))
+    for test_set in test_sets:
+        sections += [f"## {test_set}", results_table(results, test_set)]
+        sections += [FREE_RUNNING, free_running_table(results, test_set)]
+        if any("tokens" in results["systems"][system][test_set] for system in systems):
+            sections += [TOKENS, token_table(results, test_set)]
+        if reference in systems:
+            sections += [comparison_table(exp_dir, systems, reference, test_set)]
+    sections += ["## Training", "![loss curves](figures/loss.png)", hyperparameter_table(exp_dir, systems)]
+    write_text(exp_dir / "RESULTS.md", "\n\n".join(sections) + "\n")
+    return exp_dir / "RESULTS.md"
+
+
+def units_in_words(record: Mapping[str, object]) -> str:
+    """A units record as `key value, key value`, hashes shortened."""
+    known = {key: value for key, value in record.items() if value is not None}
+    return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in known.items())
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its columns padded to be read as plain text too."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def results_table(results: Mapping, test_set: str) -> str:
+    """One row a system."""
+    header = ["system", "loss", "ppl", "top-1", "top-5", "top-1 at a change", "acc", "units", "utts"]
+    rows = []
+    for system, sets in results["systems"].items():
+        figures = sets[test_set]
+        decimals = (f"{figures[name]:.2f}" if name == "ppl" else f"{figures[name]:.4f}" for name in COLUMNS)
+        rows.append([system, *decimals, str(figures["units"]), str(figures["utts"])])
+    return markdown_table(header, rows)
+
+
+def free_running_table(results: Mapping, test_set: str) -> str:
+    """One row a system: what it samples by itself."""
+    header = ["system", "unit error rate", "length ratio", "word-duration correlation", "words", "at the limit"]
+    rows = []
+    for system, sets in results["systems"].items():
+        if (figures := sets[test_set].get("free_running")) is None:
+            continue
+        decimals = [f"{figures[name]:.3f}" for name in ("unit_error_rate", "length_ratio", "duration_correlation")]
+        rows.append([system, *decimals, str(figures["words"]), f"{figures['at_limit']} of {figures['utts']}"])
+    return markdown_table(header, rows)
+
+
+def token_table(results: Mapping, test_set: str) -> str:
+    """One row a system that has TASTE tokens: what they cost, and how the codebooks are used."""
+    header = ["system", "tokens/s", "bit/s", "entropy (bit/s)", "codebooks used", "perplexity"]
+    rows = []
+    for system, sets in results["systems"].items():
+        if (figures := sets[test_set].get("tokens")) is None:
+            continue
+        rates = [f"{figures[name]:.2f}" for name in ("tokens_per_second", "bits_per_second", "entropy_per_second")]
+        used = ", ".join(f"{fraction:.0%}" for fraction in figures["used"])
+        rows.append([system, *rates, used, ", ".join(f"{value:.1f}" for value in figures["perplexity"])])
+    return markdown_table(header, rows)
+
+
+def comparison_table(exp_dir: Path, systems: Sequence[str], reference: str, test_set: str) -> str:
+    """Each system's loss minus that of the reference, with the interval of the difference."""
+    rows = []
+    scores = {name: load_scores(scores_path(exp_dir, name, test_set)) for name in systems}
+    for system in systems:
+        if system != reference:
+            found = compare(scores[system], scores[reference])
+            rows.append([system, f"{found['difference']:+.4f}", f"{found['low']:+.4f} to {found['high']:+.4f}"])
+    return markdown_table(["system", f"loss minus {reference}", "95 % interval (paired bootstrap)"], rows)
+
+
+def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
+    """Sizes, training settings and costs of each system, one column a system."""
+    columns = []
+    for system in systems:
+        config = yaml.safe_load((exp_dir / system / "config.yaml").read_text(encoding="utf-8"))
+        record = read_json(exp_dir / system / "train.json", "training")
+        columns.append({
+            "started from": Path(record["init"]).name if record["init"] else "random weights",
+            "aggregator": config["aggregator"],
+            "heads": str(config["attention_heads"]),
+            "hidden size": str(config["dim"]),
+            "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
+            "feed-forward size": str(config["linear_units"]),
+            "learning rates": ", ".join(f"{part} {rate:g}" for part, rate in config["learning_rates"].items()),
+            "batch": f"{config['batches_per_update']} x {config['batch_units']} units",
+            "epochs (best)": f"{record['epochs']} ({record['best']['epoch']})",
+            "updates": str(record["updates"]),
+            "optimizer": record["optimizer"],
+            "dtype": record["dtype"],
+            "parameters (trained)": f"{record['parameters']:,} ({record['trained_parameters']:,})",
+            "training utterances": str(record["train_utts"]),
+            "hardware": record["hardware"],
+            "training time": f"{record['seconds']:.0f} s",
+            "peak memory": f"{record['peak_memory_bytes'] / 2**30:.2f} GiB",
+            "seed": str(config["seed"]),
+        })  # fmt: skip
+    rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
+    return markdown_table(["", *systems], rows)
