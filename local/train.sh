@@ -10,6 +10,7 @@ model_config=conf/model.yaml
 train_config=conf/train.yaml
 continued_config=
 init=
+pretrained_dir=../../pretrained
 seed=1
 device=cpu
 
@@ -26,6 +27,7 @@ Options (defaults):
   --train_config FILE        settings of training ($train_config)
   --continued_config FILE    settings that count more than those of the two files before
   --init DIR                 system to start from; random weights without
+  --pretrained_dir DIR       where stage 3 keeps Whisper's weights, for aggregators made of its decoder ($pretrained_dir)
   --seed N                   ($seed)
   --device DEVICE            cpu, cuda or cuda:N ($device)"
 
@@ -39,7 +41,7 @@ train_set="$1" dev_set="$2" system_dir="$3"
 system="$(basename "$system_dir")"
 configs=("$TASTE_ROOT/conf/default.yaml" "$model_config" "$train_config" ${continued_config:+"$continued_config"} "$TASTE_ROOT/conf/$system.yaml")
 training=(local/train.py "$train_set" "$dev_set" "$system_dir" --config "${configs[@]}" --set "seed=$seed"
-  --device "$device" ${init:+--init "$init"})
+  --device "$device" --pretrained_dir "$pretrained_dir" ${init:+--init "$init"})
 log="$system_dir/train.log"
 jobs=()
 gpus=()

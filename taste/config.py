@@ -31,12 +31,13 @@ class ModelConfig:
     dropout: float
     unit_dropout: float  # how many of the units the LM goes on from are hidden in training
     encoder_dim: int  # width of the speech encoder's layers
-    aggregator: str  # none | attention | layer_mix | whisper | whisper_attention
+    aggregator: str  # none | attention | layer_mix | speech_query | whisper | whisper_attention
     aggregator_dim: int
     aggregator_heads: int
     aggregator_layers: int
     key_layer: str  # of the speech encoder: deep or shallow, as stage 4 links them; l<K> or last
     value_layers: list[str]  # one, or several for layer_mix
+    query_stride: int  # of speech_query: every how many frames ask
     speech_of: str  # itself | another: of the same speaker, with other words (a control)
     pooling: str  # none | word | utterance: what shares its mean
     quantizer: str  # none | rvq | fsq
@@ -87,7 +88,7 @@ def codebooks_of(config: ModelConfig) -> int:
 
 
 CHOICES = {
-    "aggregator": ("none", "attention", "layer_mix", "whisper", "whisper_attention"),
+    "aggregator": ("none", "attention", "layer_mix", "speech_query", "whisper", "whisper_attention"),
     "speech_of": ("itself", "another"),
     "pooling": ("none", "word", "utterance"),
     "quantizer": ("none", "rvq", "fsq"),
@@ -210,7 +211,7 @@ def _check(config: Config, origin: dict[str, str]) -> None:
     for name in ("epochs", "batch_units", "batches_per_update", "checkpoint_steps", "quantizer_epoch"):
         if vars(config.train)[name] < 1:
             raise RecipeError(f"{origin[name]}: {name} has to be at least 1")
-    for name in ("aggregator_layers", "codebooks", "codebook_size", "codebook_dim"):
+    for name in ("aggregator_layers", "query_stride", "codebooks", "codebook_size", "codebook_dim"):
         if vars(model)[name] < 1:
             raise RecipeError(f"{origin[name]}: {name} has to be at least 1")
     if len(model.value_layers) > 1 and model.aggregator not in ("layer_mix", "none"):
@@ -222,6 +223,15 @@ def _check(config: Config, origin: dict[str, str]) -> None:
         raise RecipeError(
             f"{origin['aggregator_dim']}: aggregator_dim is {model.aggregator_dim}, but Whisper's decoder is as wide "
             f"as its encoder, {model.encoder_dim}"
+        )
+    if model.aggregator == "speech_query" and (model.fusion, model.pooling, model.quantizer) != (
+        "concat",
+        "none",
+        "none",
+    ):
+        raise RecipeError(
+            f"{origin['aggregator']}: with speech_query z has the length of the speech, so it takes fusion concat, "
+            "pooling none and quantizer none"
         )
     if not model.value_layers:
         raise RecipeError(f"{origin['value_layers']}: value_layers names no layer")

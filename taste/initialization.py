@@ -9,9 +9,11 @@ from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.model.joint import JointModel
-from taste.model.whisper_aggregator import WhisperAggregator
+from taste.model.whisper_aggregator import WhisperAttentionAggregator, WhisperDecoder
 from taste.units.record import first_difference
 from taste.whisper_weights import load_whisper
+
+HEAD_BATCHES, HEAD_BATCH_UNITS = 20, 1000  # of the training set, to choose the head that follows the text
 
 
 def initialize(model: JointModel, init: Path | None, train_set: UnitDataset, pretrained_dir: Path | None) -> None:
@@ -28,7 +30,7 @@ def initialize(model: JointModel, init: Path | None, train_set: UnitDataset, pre
         RecipeError: sizes differ, with the first names that do; or text tokens or units are not those of `train_set`,
             or its text tokens are none that Whisper's decoder knows.
     """
-    if model.speech is not None and isinstance(model.speech.aggregator, WhisperAggregator):
+    if model.speech is not None and isinstance(model.speech.aggregator, WhisperDecoder):
         _take_whisper_decoder(model.speech.aggregator, train_set, pretrained_dir)
     if init is None:
         return
@@ -44,7 +46,7 @@ def initialize(model: JointModel, init: Path | None, train_set: UnitDataset, pre
     fit_weights(model, weights, path, may_lack="speech.")
 
 
-def _take_whisper_decoder(aggregator: WhisperAggregator, train_set: UnitDataset, pretrained_dir: Path | None) -> None:
+def _take_whisper_decoder(aggregator: WhisperDecoder, train_set: UnitDataset, pretrained_dir: Path | None) -> None:
     if (token_type := train_set.tokens_record["token_type"]) != "whisper":
         raise RecipeError(
             f"the aggregator whisper reads Whisper's own text tokens, but {train_set.data_dir} has those of "
@@ -54,6 +56,9 @@ def _take_whisper_decoder(aggregator: WhisperAggregator, train_set: UnitDataset,
     if pretrained_dir is None:
         raise RecipeError(f"the aggregator whisper needs the directory with the weights of Whisper {name}")
     aggregator.load_decoder(load_whisper(name, pretrained_dir).state_dict(), name)
+    if isinstance(aggregator, WhisperAttentionAggregator):
+        batches = train_set.batches(HEAD_BATCH_UNITS, seed=0)[:HEAD_BATCHES]
+        aggregator.choose_head(batch for batch in train_set.load(batches) if batch.utts)
 
 
 def _require_same_inputs(tokens: dict, units: dict, init: Path, train_set: UnitDataset) -> None:

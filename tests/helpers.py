@@ -21,7 +21,7 @@ def model_config(**changes) -> ModelConfig:
         "attention_heads": 2, "linear_units": 32, "text_encoder_blocks": 1, "llm_blocks": 1, "dropout": 0.0,
         "unit_dropout": 0.0, "encoder_dim": 12, "aggregator": "none", "aggregator_dim": 12, "aggregator_heads": 2,
         "aggregator_layers": 1,
-        "key_layer": "deep", "value_layers": ["shallow"], "speech_of": "itself", "pooling": "none",
+        "key_layer": "deep", "value_layers": ["shallow"], "query_stride": 2, "speech_of": "itself", "pooling": "none",
         "quantizer": "none", "codebooks": 2, "codebook_size": 8, "codebook_dim": 4, "codebook_decay": 0.9,
         "dead_code_uses": 0.01, "quantizer_dropout": True, "commitment_weight": 0.25, "fsq_levels": [5, 3],
         "speech_encoder_blocks": 0, "fusion": "sum",
@@ -73,6 +73,7 @@ def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:
     write_table(data_dir / "utt2token", tokens)
     write_table(data_dir / "utt2word_tokens", words)
     write_table(data_dir / "text", texts)
+    write_table(data_dir / "utt2dur", {utt: f"{len(tokens[utt].split()) / 3:.2f}" for utt in utts})
     write_table(data_dir / "utt2spk", {utt: utt.split("-")[0] for utt in utts})
     write_json(data_dir / "units.json", {"backend": "kmeans", "model": "tiny.en", "layer": "2", "K": UNITS, "rate": 25})
     write_json(data_dir / "tokens.json", {"token_type": "whisper", "vocab_size": 50})

@@ -21,12 +21,14 @@ SYSTEMS = {
     "weighted sum": {"aggregator": "attention", "fusion": "weighted_sum"},
     "concatenation": {"aggregator": "attention", "fusion": "concat"},
 }
+SPEECH_QUERY = {"aggregator": "speech_query", "fusion": "concat"}
 each_system = pytest.mark.parametrize("system", SYSTEMS)
 
 
 def make_model(system: str = "attention") -> JointModel:
     torch.manual_seed(0)
-    model = JointModel(model_config(**SYSTEMS[system])).eval()
+    settings = SPEECH_QUERY if system == "speech_query" else SYSTEMS[system]
+    model = JointModel(model_config(**settings)).eval()
     torch.nn.init.normal_(model.speech.affine.weight)  # it starts at zero, where nothing could be told apart
     return model
 
@@ -71,13 +73,13 @@ def test_z_has_the_texts_length_and_attention_covers_only_real_frames(system):
     model, batch = make_model(system), together(make_batch(4, 9, 20), make_batch(7, 5, 11), padding=5.0)
     speech = model.speech(model.lm.encode_text(batch.text_token), batch)
     assert speech.z.shape == (2, 7, 16)
-    heads = 2 * model_config(**SYSTEMS[system]).aggregator_layers if "whisper" in system else 2
+    heads = {"whisper": 4, "whisper_attention": 1}.get(system, 2)
     assert speech.attention.shape == (2, heads, 7, 20)
     torch.testing.assert_close(speech.attention.sum(-1), torch.ones(2, heads, 7))
     assert not speech.attention[1, :, :, 11:].any()
 
 
-@each_system
+@pytest.mark.parametrize("system", [*SYSTEMS, "speech_query"])
 def test_padding_and_neighbours_change_nothing(system):
     model = make_model(system)
     alone, other = make_batch(4, 9, 20), make_batch(7, 15, 31)
@@ -125,6 +127,14 @@ def test_words_and_utterances_share_their_mean():
     torch.testing.assert_close(of_words[4], each[4])
     of_utterance = make_model("utterance").speech.aggregate(text, batch)[0][0]
     torch.testing.assert_close(of_utterance, each.mean(0).expand(5, -1))
+
+
+def test_with_speech_as_queries_z_has_the_length_of_the_speech():
+    model, batch = make_model("speech_query"), together(make_batch(4, 9, 21), make_batch(7, 5, 12), 0.0)
+    states, length, speech = model.text_states(batch)
+    assert speech.length.tolist() == [11, 6]  # every second frame asks
+    assert speech.attention.shape == (2, 2, 11, 7) and not speech.attention[0, :, :, 4:].any()
+    assert length.tolist() == [11 + 4, 6 + 7] and states.shape == (2, 15, 16)
 
 
 def test_concatenation_gives_the_lm_z_and_then_the_text():

@@ -13,7 +13,7 @@ from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_d
 SETTINGS = {
     "model.yaml": "text_token_size: 51866\nspeech_token_size: 20\nspk_embed_dim: 256\nencoder_dim: 512\n"
     "text_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\ntext_encoder_blocks: 1\n"
-    "llm_blocks: 1\ndropout: 0.1\nunit_dropout: 0.1\naggregator_dim: 16\naggregator_heads: 2\naggregator_layers: 1\n",
+    "llm_blocks: 1\ndropout: 0.1\nunit_dropout: 0.1\naggregator_dim: 512\naggregator_heads: 8\naggregator_layers: 1\n",
     "train.yaml": "epochs: 2\nbatch_units: 400\nlearning_rates: {lm: 0.01, speech: 0.01}\n"
     "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n"
     "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 2\n",
@@ -41,12 +41,14 @@ def test_all_stages_run(recipe):
     folder, _, _, result = recipe
     assert result.returncode == 0, result.stdout + result.stderr
     figures = json.loads((folder / "exp/results.json").read_text())["systems"]
-    assert set(figures) == {"unigram", "copy previous unit", "text_only", "text_only_continued", "taste"}
+    assert set(figures) == {"unigram", "copy previous unit", "text_only", "text_only_continued", "taste", "taste_rvq"}
     assert {"loss", "ppl", "top1", "top5", "top1_change", "units", "utts"} <= set(figures["taste"]["test"])
     assert figures["taste"]["test"]["utts"] == 4
     for name in ("RESULTS.md", "figures/loss.png", "figures/mel.png", "taste/steps.jsonl", "taste/train.log"):
         assert (folder / "exp" / name).stat().st_size > 0
-    assert "taste_rvq is not built yet" in result.stdout and "| taste " in result.stdout
+    assert "turning units into waveforms is not built yet" in result.stdout and "| taste " in result.stdout
+    assert set(figures["taste_rvq"]["test"]["tokens"]) >= {"bits_per_second", "entropy_per_second", "used"}
+    assert figures["taste"]["test"]["free_running"]["words"] > 0
     assert not list(folder.rglob("*.partial"))
 
 

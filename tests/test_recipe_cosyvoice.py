@@ -13,9 +13,9 @@ for package in ("onnx", "onnxruntime", "s3tokenizer"):
 
 SETTINGS = {
     "model.yaml": f"text_token_size: 51866\nspeech_token_size: {UNITS}\nspk_embed_dim: {SPEAKER_DIM}\n"
-    "encoder_dim: 384\ntext_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\n"
+    "encoder_dim: 512\ntext_encoder_input_size: 8\ndim: 16\nattention_heads: 2\nlinear_units: 32\n"
     "text_encoder_blocks: 1\nllm_blocks: 2\ndropout: 0.1\nunit_dropout: 0.1\n"
-    "aggregator_dim: 16\naggregator_heads: 2\naggregator_layers: 1\n",
+    "aggregator_dim: 512\naggregator_heads: 8\naggregator_layers: 1\n",
     "train.yaml": "epochs: 1\nbatch_units: 400\nlearning_rates: {lm: 0.01, speech: 0.01}\n"
     "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: bfloat16\n"
     "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 0\n",
@@ -28,7 +28,7 @@ def test_the_recipe_runs_on_a_cosyvoice_directory(tmp_path, pretrained_dir):
     copy_chapters(CORPUS / "test", folder / "corpus/test", 1, 2)
     model_dir = write_cosyvoice_dir(tmp_path / "my CosyVoice-300M")
     options = ["--corpus", "corpus", "--train_parts", "train", "--dev_parts", "", "--dev_utts", "1"]
-    options += ["--test_parts", "test", "--pretrained_dir", pretrained_dir, "--whisper_model", "tiny.en", "--nj", "1"]
+    options += ["--test_parts", "test", "--pretrained_dir", pretrained_dir, "--nj", "1"]
     options += ["--units_backend", "cosyvoice", "--spk_backend", "campplus", "--cosyvoice_dir", model_dir]
     options += ["--lm_weights", model_dir / "llm.pt"]
     result = run(folder, *options, "--stop_stage", "10")

@@ -17,6 +17,7 @@ from taste.optimization import learning_rate_factor
 from taste.results import compare, evaluate_systems, load_scores
 from taste.results_tables import write_report
 from taste.seeds import seed_tables
+from taste.taste_tokens import check_record, tokenize, write_tokens
 from taste.training import train
 from tests.helpers import UNITS, losses, make_data_dir, open_sets, tiny_config
 
@@ -33,6 +34,7 @@ def experiment(tmp_path_factory):
         ("text_only", tiny_config(), None),
         ("text_only_continued", tiny_config(epochs=12), "text_only"),
         ("taste", tiny_config("attention", epochs=12), "text_only"),
+        ("taste_rvq", tiny_config("attention", {"quantizer": "rvq", "codebook_size": 16}, epochs=4), "taste"),
     ):
         sets = open_sets(root / "data", config)
         train(config, *sets, root / "exp" / system, root / "exp" / init if init else None, "cpu")
@@ -60,8 +62,8 @@ def test_the_best_dev_loss_is_what_is_kept(experiment):
 
 def test_results_show_that_speech_tells_what_text_does_not(experiment):
     exp, data = experiment / "exp", experiment / "data"
-    systems = ["text_only", "text_only_continued", "taste"]
-    results = evaluate_systems(exp, systems, data / "train", [data / "test"], CPU)["systems"]
+    systems = ["text_only", "text_only_continued", "taste", "taste_rvq"]
+    results = evaluate_systems(exp, systems, data / "train", [data / "test"], CPU, 1)["systems"]
     assert set(results) == {"unigram", "copy previous unit", *systems}
     assert results["taste"]["test"]["loss"] < 0.85 * results["text_only_continued"]["test"]["loss"]
     assert results["copy previous unit"]["test"]["top1_change"] == 0
@@ -75,11 +77,46 @@ def test_results_show_that_speech_tells_what_text_does_not(experiment):
     assert compare(scores[0], scores[0])["difference"] == 0
 
 
+def test_tokens_keep_what_speech_tells_and_are_enough_by_themselves(experiment, tmp_path):
+    exp, data = experiment / "exp", experiment / "data"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/test").symlink_to(data / "test")
+    config, model = load_system(exp / "taste_rvq", CPU)
+    from_speech = UnitDataset(data / "test", config.model)
+    tokens = tokenize(model, from_speech, 100, CPU)
+    write_tokens(tmp_path, tokens, exp / "taste_rvq", model.speech.quantizer.sizes)
+    check_record(tmp_path, exp / "taste_rvq")
+    with pytest.raises(RecipeError, match="tokens of another system"):
+        check_record(tmp_path, exp / "taste")
+    from_tokens = UnitDataset(data / "test", config.model, tmp_path / "utt2taste")
+    assert not from_tokens.layers
+    expected, found = (evaluate(model, dataset, 100, CPU) for dataset in (from_speech, from_tokens))
+    assert {utt: score.nll for utt, score in found.items()} == pytest.approx(
+        {utt: score.nll for utt, score in expected.items()}, rel=1e-4
+    )
+    scores = {
+        name: load_scores(exp / name / "eval/test.jsonl") for name in ("text_only_continued", "taste", "taste_rvq")
+    }
+    gain = {name: compare(scores[name], scores["text_only_continued"])["difference"] for name in scores}
+    assert gain["taste_rvq"] < 0.5 * gain["taste"]
+
+
+def test_tokens_of_another_length_are_named_and_left_out(experiment, tmp_path, caplog):
+    config, model = load_system(experiment / "exp/taste_rvq", CPU)
+    dataset = UnitDataset(experiment / "data/test", config.model)
+    tokens = tokenize(model, dataset, 100, CPU)
+    utt = min(tokens)
+    write_tokens(tmp_path, {**tokens, utt: tokens[utt][:-1]}, experiment / "exp/taste_rvq", [16, 16])
+    found = evaluate(model, UnitDataset(experiment / "data/test", config.model, tmp_path / "utt2taste"), 100, CPU)
+    assert set(found) == set(tokens) - {utt}
+    assert utt in caplog.text and "write the file again" in caplog.text
+
+
 def test_other_units_than_those_trained_on_are_refused(experiment, tmp_path):
     make_data_dir(tmp_path / "test", 5)
     write_json(tmp_path / "test/units.json", {"backend": "kmeans", "model": "base", "layer": "2", "K": 12, "rate": 25})
     with pytest.raises(RecipeError, match=r"model.*base"):
-        evaluate_systems(experiment / "exp", ["taste"], tmp_path / "test", [tmp_path / "test"], CPU)
+        evaluate_systems(experiment / "exp", ["taste"], tmp_path / "test", [tmp_path / "test"], CPU, 1)
 
 
 def test_same_command_same_numbers(experiment, tmp_path):

@@ -7,9 +7,10 @@ from whisper.model import ModelDimensions, Whisper, disable_sdpa
 from taste.errors import RecipeError
 from taste.files import write_json
 from taste.initialization import initialize
+from taste.model.batch import Batch
 from taste.model.joint import JointModel
 from taste.model.speech import AGGREGATORS
-from taste.model.whisper_aggregator import PREFIX, WhisperAggregator
+from taste.model.whisper_aggregator import PREFIX, WhisperDecoder
 from tests.helpers import make_data_dir, model_config, open_sets, tiny_config
 
 
@@ -20,7 +21,7 @@ def make_whisper(n_vocab: int = 51865, width: int = 12, blocks: int = 3) -> Whis
     return model
 
 
-def make_aggregator(blocks: int, kind: str = "whisper") -> WhisperAggregator:
+def make_aggregator(blocks: int, kind: str = "whisper") -> WhisperDecoder:
     values = "deep" if kind == "whisper" else "shallow"
     config = model_config(aggregator=kind, aggregator_layers=blocks, text_token_size=51866, value_layers=[values])
     return AGGREGATORS[kind](config).eval()
@@ -46,19 +47,28 @@ def test_with_whispers_own_values_it_is_whispers_decoder():
 def test_its_attention_alone_is_whispers_whatever_the_values():
     whisper, aggregator = make_whisper(), make_aggregator(3, kind="whisper_attention")
     aggregator.load_decoder(whisper.state_dict(), "base")
+    aggregator.head.fill_(1)
     token, deep, shallow = torch.randint(50000, (1, 6)), torch.randn(1, 30, 12), torch.randn(1, 30, 12)
     expected = []
-    for block in whisper.decoder.blocks:
-        block.cross_attn.register_forward_hook(lambda _module, _inputs, output: expected.append(output[1].softmax(-1)))
+    last = whisper.decoder.blocks[-1]
+    last.cross_attn.register_forward_hook(lambda _module, _inputs, output: expected.append(output[1].softmax(-1)))
     with torch.no_grad(), disable_sdpa():
         whisper.decoder(torch.cat((aggregator.prefix[None], token), 1), deep)
         layers = {"deep": deep, "shallow": shallow}
         z, attention = aggregator(None, token, torch.tensor([6]), layers, torch.tensor([30]))
-    torch.testing.assert_close(attention, torch.cat(expected, 1)[:, :, PREFIX:], atol=1e-6, rtol=1e-4)
-    found = attention.unflatten(1, (3, 2)).sum(1) @ torch.nn.functional.layer_norm(shallow, (12,)).unflatten(
-        2, (2, 6)
-    ).transpose(1, 2)
-    torch.testing.assert_close(z, found.transpose(1, 2).flatten(2), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(attention[:, 0], expected[0][:, 1, PREFIX:], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(z, attention[:, 0] @ torch.nn.functional.layer_norm(shallow, (12,)))
+
+
+def test_the_head_that_follows_the_text_is_chosen(monkeypatch):
+    aggregator = make_aggregator(1, kind="whisper_attention")
+    attention = torch.rand(2, 2, 5, 40).softmax(-1)
+    attention[:, 1] = torch.eye(40)[[3, 9, 15, 30, 37]]  # straight on
+    monkeypatch.setattr(aggregator, "attention", lambda *_: attention)
+    length = torch.tensor([5, 4])
+    batch = Batch(["a", "b"], torch.zeros(2, 5), length, None, None, None, {"deep": torch.zeros(2, 40, 12)}, length)
+    aggregator.choose_head([batch])
+    assert aggregator.head == 1
 
 
 def test_large_v3s_prefix_is_its_own():

@@ -42,6 +42,7 @@ spk_backend=resemblyzer
 model_config=conf/model.yaml
 train_config=conf/train.yaml
 continued_config=
+quantized_config=
 lm_weights=
 train_jobs=1
 num_processes=1
@@ -49,7 +50,7 @@ num_nodes=1
 seed=1
 device=cpu
 exp=exp
-systems="text_only text_only_continued taste"
+systems="text_only text_only_continued taste taste_rvq"
 # jobs
 nj=2
 set_jobs=1
@@ -68,7 +69,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
    6  speaker embeddings                       spk_emb.scp
    7  train text_only                          exp/text_only
    8  train taste, and text_only_continued     exp/taste, exp/text_only_continued
-   9  train taste_rvq                          not built yet
+   9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
   11  units to waveform                        not built yet
   12  score                                    not built yet
@@ -102,6 +103,7 @@ Options (defaults):
   --spk_backend $spk_backend    resemblyzer, or campplus (of CosyVoice-300M)
   --model_config $model_config, --train_config $train_config
   --continued_config '$continued_config'     settings of stage 8 that differ from stage 7's
+  --quantized_config '$quantized_config'     settings of stage 9 that differ from stage 7's
   --lm_weights '$lm_weights'           llm.pt of CosyVoice-300M that text_only starts from, with
                              --model_config conf/model_300m.yaml; random weights without
   --train_jobs $train_jobs             systems of stage 8 that train at the same time
@@ -210,7 +212,7 @@ if runs 6; then
     'data/{}' "$exp/spk_emb/log/{}" 'dump/{}/spk_emb'
 fi
 
-training=(--cmd "$cuda_cmd" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
+training=(--cmd "$cuda_cmd" --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes")
 train_threads() { echo $((($(nproc) + $1 * num_processes - 1) / ($1 * num_processes))); } # with $1 trainings at once
 
@@ -222,19 +224,23 @@ fi
 
 if runs 8; then
   log "Stage 8: TASTE, and text only for as many updates again, both from text_only"
-  training+=(--continued_config "$continued_config" --init "$exp/text_only")
   printf '%s\n' text_only_continued taste |
-    at_once "$train_jobs" local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" \
+    at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$continued_config" \
+      --init "$exp/text_only" --num_threads "$(train_threads "$train_jobs")" \
       data/train data/dev "$exp/{}"
 fi
 
-not_built 9 "training taste_rvq"
+if runs 9; then
+  log "Stage 9: TASTE with quantized tokens, from taste"
+  local/train.sh "${training[@]}" --num_threads "$(train_threads 1)" --continued_config "$quantized_config" \
+    --init "$exp/taste" data/train data/dev "$exp/taste_rvq"
+fi
 
 if runs 10; then
   log "Stage 10: evaluation"
   # shellcheck disable=SC2086
   local/evaluate.py "$exp" --systems $systems --data_dir data --train_set train --test_sets $test_parts \
-    --made_by "$command_line" --device "$device"
+    --made_by "$command_line" --seed "$seed" --device "$device"
 fi
 
 not_built 11 "turning units into waveforms"

@@ -43,6 +43,10 @@ class Aggregator(nn.Module, ABC):
             (batch, heads, text, time), each row summing to one.
         """
 
+    def length(self, text_length: Tensor, frames: Tensor) -> Tensor:
+        """How many embeddings an utterance gets, (batch,): as many as it has text tokens."""
+        return text_length
+
     def narrow(self, text_token: Tensor) -> None:
         """Let only the embeddings of some tokens be trained, where the aggregator has its own."""
 
@@ -142,6 +146,33 @@ class LayerMixAggregator(AttentionAggregator):
         """One layer of cross-attention to all value layers."""
         sizes = (config.aggregator_dim, config.aggregator_heads, config.encoder_dim)
         return MixingCrossAttention(*sizes, len(config.value_layers))
+
+
+class SpeechQueryAggregator(Aggregator):
+    """The other way round: the frames ask and the text answers, so `z` has the length of the speech.
+
+    Every `query_stride`-th frame of the deep layer asks. This is what an attention of the usual shape would give if
+    its sides were exchanged; it is here to show why they are not.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.stride = config.query_stride
+        self.linear_in = nn.Linear(config.encoder_dim, config.aggregator_dim)
+        self.attention = CrossAttention(config.aggregator_dim, config.aggregator_heads, config.dim)
+
+    def forward(
+        self, text: Tensor, text_token: Tensor, text_length: Tensor, layers: Mapping[str, Tensor], frames: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `Aggregator.forward`, but `z` is (batch, time / stride, aggregator_dim), and the attention
+        (batch, heads, time / stride, text)."""
+        asking = layers[self.key_layer][:, :: self.stride]
+        query = self.linear_in(F.layer_norm(asking, asking.shape[-1:]))
+        return self.attention(query, text, [text], length_mask(text_length, text.shape[1]))
+
+    def length(self, text_length: Tensor, frames: Tensor) -> Tensor:
+        """As `Aggregator.length`: as many as it has frames that ask."""
+        return (frames + self.stride - 1) // self.stride
 
 
 def attention_over(keys: Tensor, query: Tensor, key_weight: Tensor, heads: int, mask: Tensor) -> Tensor:

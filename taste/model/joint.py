@@ -61,7 +61,7 @@ class JointModel(nn.Module):
         if self.speech is None:
             return text, batch.text_length, None
         speech = self.speech(text, batch)
-        return *self.speech.fusion(text, speech.z, batch.text_length), speech
+        return *self.speech.fusion(text, batch.text_length, speech.z, speech.length), speech
 
     def narrow(self, text_token: Tensor) -> None:
         """Let only the embeddings of some tokens be trained, as `TextEmbedding.narrow`.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from taste.config import ModelConfig
-from taste.model.aggregator import Aggregator, AttentionAggregator, LayerMixAggregator
+from taste.model.aggregator import Aggregator, AttentionAggregator, LayerMixAggregator, SpeechQueryAggregator
 from taste.model.batch import Batch
 from taste.model.quantizer import QUANTIZERS
 from taste.model.transformer import CausalEncoder, length_mask
@@ -18,6 +18,7 @@ from taste.model.whisper_aggregator import WhisperAggregator, WhisperAttentionAg
 AGGREGATORS: dict[str, type[Aggregator]] = {
     "attention": AttentionAggregator,
     "layer_mix": LayerMixAggregator,
+    "speech_query": SpeechQueryAggregator,
     "whisper": WhisperAggregator,
     "whisper_attention": WhisperAttentionAggregator,
 }
@@ -28,6 +29,7 @@ class Speech:
     """What the speech side says of a batch."""
 
     z: Tensor  # (batch, text, dim)
+    length: Tensor  # (batch,), how many of its rows are real
     attention: Tensor | None  # (batch, heads, text, frames); None where the tokens came from a file
     code: Tensor | None  # (batch, text, codebooks), the TASTE tokens; None without quantizer
     commitment: Tensor  # loss that keeps what is quantized near its codes; zero without quantizer
@@ -72,7 +74,8 @@ class SpeechSide(nn.Module):
                 z, code, commitment = self.quantizer(z, mask)
         if self.encoder is not None:
             z = self.encoder(z)
-        return Speech(self.affine(z), attention, code, commitment)
+        length = batch.text_length if batch.frames is None else self.aggregator.length(batch.text_length, batch.frames)
+        return Speech(self.affine(z), length, attention, code, commitment)
 
     def aggregate(self, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The aggregator's output after pooling, (batch, text, aggregator_dim), and its attention."""
@@ -111,13 +114,14 @@ class Fusion(nn.Module):
         if kind == "weighted_sum":
             self.weights = nn.Parameter(torch.zeros(2))
 
-    def forward(self, text: Tensor, z: Tensor, text_length: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, text: Tensor, text_length: Tensor, z: Tensor, z_length: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse.
 
         Args:
             text: (batch, text, dim), `v`.
-            z: (batch, text, dim).
             text_length: (batch,).
+            z: (batch, text, dim); only concatenation takes another length than the text's.
+            z_length: (batch,).
 
         Returns:
             (batch, positions, dim) and how many positions are real, (batch,).
@@ -127,5 +131,5 @@ class Fusion(nn.Module):
         if self.kind == "weighted_sum":
             text_weight, z_weight = 2 * self.weights.softmax(0)
             return text_weight * text + z_weight * z, text_length
-        joined = [torch.cat((z[i, :n], text[i, :n])) for i, n in enumerate(text_length.tolist())]
-        return pad_sequence(joined, batch_first=True), 2 * text_length
+        joined = [torch.cat((z[i, : z_length[i]], text[i, : text_length[i]])) for i in range(len(text))]
+        return pad_sequence(joined, batch_first=True), z_length + text_length
