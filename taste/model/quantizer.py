@@ -82,7 +82,7 @@ class ResidualVectorQuantizer(Quantizer):
 
     def switch_on(self, z: Tensor) -> None:
         """As `Quantizer.switch_on`."""
-        project_onto_principal_axes(self.vq, z)
+        project_onto_principal_axes(self.vq, z, whiten=False)
         dropout, self.vq.quantize_dropout = self.vq.quantize_dropout, False
         was_training = self.training
         with torch.no_grad():
@@ -118,7 +118,7 @@ class FiniteScalarQuantizer(Quantizer):
     @torch.no_grad()
     def switch_on(self, z: Tensor) -> None:
         """As `Quantizer.switch_on`."""
-        project_onto_principal_axes(self.fsq, z)
+        project_onto_principal_axes(self.fsq, z, whiten=True)
         if self.fsq.has_projections:  # rounding and its bounds have changed the scale
             levels = F.pad(self.fsq.quantize(self.fsq.project_in(z)), (0, 1), value=1.0)
             back = torch.linalg.lstsq(levels, z).solution
@@ -127,25 +127,27 @@ class FiniteScalarQuantizer(Quantizer):
         self.is_on.fill_(True)
 
 
-def project_onto_principal_axes(quantizer: nn.Module, z: Tensor) -> None:
-    """Let the projections around a quantizer begin at the axes of most variance, each scaled to variance one.
+def project_onto_principal_axes(quantizer: nn.Module, z: Tensor, whiten: bool) -> None:
+    """Let the projections around a quantizer begin at the axes of most variance.
 
     From random axes the quantizer would begin with a random share of what the vectors tell.
 
     Args:
         quantizer: of the library; left alone where its vectors are as wide as `z`.
         z: (n, dim).
+        whiten: scale each axis to variance one.
     """
     if not quantizer.has_projections:
         return
     width = quantizer.project_in.out_features
     mean = z.mean(0)
-    _, deviation, axes = torch.linalg.svd(z - mean, full_matrices=False)
-    deviation = (deviation[:width] / len(z) ** 0.5).clamp(min=1e-6)
+    variance, axes = torch.linalg.eigh((z - mean).T @ (z - mean) / len(z))
+    axes = axes.flip(1)[:, :width]  # the most first
+    scale = variance.flip(0)[:width].clamp(min=1e-12).sqrt() if whiten else 1.0
     with torch.no_grad():
-        quantizer.project_in.weight.copy_(axes[:width] / deviation[:, None])
+        quantizer.project_in.weight.copy_((axes / scale).T)
         quantizer.project_in.bias.copy_(-quantizer.project_in.weight @ mean)
-        quantizer.project_out.weight.copy_((axes[:width] * deviation[:, None]).T)
+        quantizer.project_out.weight.copy_(axes * scale)
         quantizer.project_out.bias.copy_(mean)
 
 
