@@ -7,6 +7,7 @@ set -euo pipefail
 stage=0
 stop_stage=13
 # data
+data=data
 corpus=downloads/LibriSpeech
 train_parts="train-clean-100"
 dev_parts="dev-clean"
@@ -50,6 +51,10 @@ num_nodes=1
 seed=1
 device=cpu
 exp=exp
+systems_8="text_only_continued taste"
+systems_9="taste_rvq"
+system_confs=
+skip_trained=false
 systems="text_only text_only_continued taste taste_rvq"
 # jobs
 nj=2
@@ -68,7 +73,8 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
    5  S3 units                                 utt2s3
    6  speaker embeddings                       spk_emb.scp
    7  train text_only                          exp/text_only
-   8  train taste, and text_only_continued     exp/taste, exp/text_only_continued
+   8  train taste, and text_only_continued,    exp/taste, exp/text_only_continued
+      from text_only
    9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
   11  units to waveform                        not built yet
@@ -78,6 +84,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
 Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
   --stage $stage, --stop_stage $stop_stage
+  --data $data              where data directories are
   --corpus $corpus     folder that holds <part>/<speaker>/<chapter>/; downloaded where parts are missing
   --train_parts '$train_parts'
   --dev_parts '$dev_parts'         where empty, whole speakers are held out of the training parts,
@@ -111,6 +118,10 @@ Options (defaults):
   --num_nodes $num_nodes              of each training, each a job of \$cuda_cmd
   --seed $seed, --device $device
   --exp $exp               where systems and results go
+  --systems_8 '$systems_8'   that stage 8 trains; conf/, at the top, has more
+  --systems_9 '$systems_9'   that stage 9 trains, from taste
+  --system_confs '$system_confs'         folder with <system>.yaml of systems that conf/ at the top has not
+  --skip_trained $skip_trained     leave a system that has been trained with the same settings as it is
   --systems '$systems'   to be evaluated
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
@@ -149,16 +160,16 @@ fi
 if runs 1; then
   log "Stage 1: data directories"
   subset=(${train_hours:+--hours "$train_hours"} ${train_utts:+--utts "$train_utts"})
-  [[ -n "$dev_parts" ]] || subset+=(--dev_dir data/dev --dev_utts "$dev_utts")
+  [[ -n "$dev_parts" ]] || subset+=(--dev_dir "$data/dev" --dev_utts "$dev_utts")
   # shellcheck disable=SC2086
-  local/prepare_data.py "$corpus" $train_parts data/train --seed "$seed" "${subset[@]}"
+  local/prepare_data.py "$corpus" $train_parts "$data/train" --seed "$seed" "${subset[@]}"
   # shellcheck disable=SC2086
-  [[ -z "$dev_parts" ]] || local/prepare_data.py "$corpus" $dev_parts data/dev
+  [[ -z "$dev_parts" ]] || local/prepare_data.py "$corpus" $dev_parts "$data/dev"
   for part in $test_parts; do
-    local/prepare_data.py "$corpus" "$part" "data/$part"
+    local/prepare_data.py "$corpus" "$part" "$data/$part"
   done
   for set in $sets; do
-    utils/validate_data_dir.sh --no-feats "data/$set"
+    utils/validate_data_dir.sh --no-feats "$data/$set"
   done
 fi
 
@@ -167,8 +178,8 @@ if runs 2; then
   for set in $sets; do
     figure=()
     [[ "$set" != train ]] || figure=(--figure "$exp/figures/mel.png")
-    local/prepare_audio.py "data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
-    utils/fix_data_dir.sh "data/$set"
+    local/prepare_audio.py "$data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
+    utils/fix_data_dir.sh "$data/$set"
   done
 fi
 
@@ -185,61 +196,65 @@ if runs 4; then
   sentencepiece_model=
   if [[ "$token_type" == sentencepiece ]]; then
     sentencepiece_model="$exp/sentencepiece.model"
-    local/train_sentencepiece.py data/train "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
+    local/train_sentencepiece.py "$data/train" "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
   each_set local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
     --pretrained_dir "$pretrained_dir" --layers "$encoder_layers" --deep_layer "$deep_layer" \
     --shallow_layer "$shallow_layer" --storage "$storage" --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" \
     --device "$device" --token_type "$token_type" --sentencepiece_model "$sentencepiece_model" \
-    --allow_pipes "$allow_pipes" 'data/{}' "$exp/feats/log/{}" 'dump/{}/feats'
+    --allow_pipes "$allow_pipes" "$data/{}" "$exp/feats/log/{}" 'dump/{}/feats'
 fi
 
 if runs 5; then
   log "Stage 5: S3 units ($units_backend)"
   if [[ "$units_backend" == kmeans ]]; then
-    local/train_kmeans.py data/train "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" --K "$kmeans_K" \
+    local/train_kmeans.py "$data/train" "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" --K "$kmeans_K" \
       --rate "$kmeans_rate" --frames "$kmeans_frames" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
   fi
   each_set local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
     --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" \
-    --allow_pipes "$allow_pipes" 'data/{}' "$exp/units/log/{}"
+    --allow_pipes "$allow_pipes" "$data/{}" "$exp/units/log/{}"
 fi
 
 if runs 6; then
   log "Stage 6: speaker embeddings ($spk_backend)"
   each_set local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
     --cosyvoice_dir "$cosyvoice_dir" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
-    'data/{}' "$exp/spk_emb/log/{}" 'dump/{}/spk_emb'
+    "$data/{}" "$exp/spk_emb/log/{}" 'dump/{}/spk_emb'
 fi
 
-training=(--cmd "$cuda_cmd" --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
+training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
+  --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes")
 train_threads() { echo $((($(nproc) + $1 * num_processes - 1) / ($1 * num_processes))); } # with $1 trainings at once
 
 if runs 7; then
   log "Stage 7: text only"
   local/train.sh "${training[@]}" --num_threads "$(train_threads 1)" --init "$lm_weights" \
-    data/train data/dev "$exp/text_only"
+    "$data/train" "$data/dev" "$exp/text_only"
 fi
 
 if runs 8; then
-  log "Stage 8: TASTE, and text only for as many updates again, both from text_only"
-  printf '%s\n' text_only_continued taste |
+  log "Stage 8: $systems_8, each from text_only"
+  # shellcheck disable=SC2086  # a list
+  printf '%s\n' $systems_8 |
     at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$continued_config" \
       --init "$exp/text_only" --num_threads "$(train_threads "$train_jobs")" \
-      data/train data/dev "$exp/{}"
+      "$data/train" "$data/dev" "$exp/{}"
 fi
 
 if runs 9; then
-  log "Stage 9: TASTE with quantized tokens, from taste"
-  local/train.sh "${training[@]}" --num_threads "$(train_threads 1)" --continued_config "$quantized_config" \
-    --init "$exp/taste" data/train data/dev "$exp/taste_rvq"
+  log "Stage 9: $systems_9, from taste"
+  # shellcheck disable=SC2086  # a list
+  printf '%s\n' $systems_9 |
+    at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$quantized_config" \
+      --init "$exp/taste" --num_threads "$(train_threads "$train_jobs")" "$data/train" "$data/dev" "$exp/{}"
 fi
 
 if runs 10; then
   log "Stage 10: evaluation"
   # shellcheck disable=SC2086
-  local/evaluate.py "$exp" --systems $systems --data_dir data --train_set train --test_sets $test_parts \
+  local/evaluate.py "$exp" --systems $systems --data_dir "$data" --train_set train --test_sets $test_parts \
     --made_by "$command_line" --seed "$seed" --device "$device"
 fi
 
