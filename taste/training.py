@@ -167,7 +167,9 @@ def switch_on_quantizer(
     quantizer = model.speech.quantizer if model.speech is not None else None
     if quantizer is None or quantizer.is_on or done.epoch < settings.quantizer_epoch:
         return
-    quantizer.switch_on(aggregated(model, train_set, settings.batch_units, group.device))
+    quantizer.switch_on(
+        aggregated(model, train_set, settings.batch_units, group.device), model.speech.reader.weight.detach()
+    )
     done.best, done.epochs_without_better = {}, 0
     for name in done.kept:
         (system_dir / name).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ def vectors(n: int = 500, seed: int = 0) -> torch.Tensor:
 def make_quantizer(kind: str) -> Quantizer:
     torch.manual_seed(0)
     quantizer = QUANTIZERS[kind](model_config(aggregator="attention", quantizer=kind, **KINDS[kind]))
-    quantizer.switch_on(vectors())
+    quantizer.switch_on(vectors(), torch.eye(12))
     return quantizer.eval()
 
 
@@ -78,3 +78,15 @@ def test_training_leaves_out_a_random_number_of_codebooks():
     z, mask = vectors(60, seed=1).view(4, 15, 12), torch.ones(4, 15, dtype=torch.bool)
     used = {int((quantizer(z, mask)[1][0, 0] >= 0).sum()) for _ in range(40)}
     assert used == {1, 2, 3}
+
+
+def test_what_nobody_reads_is_not_kept():
+    axes = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(1)))[0]
+    z = torch.randn(400, 12, generator=torch.Generator().manual_seed(2)) * torch.tensor([9.0] * 6 + [1.0] * 6) @ axes.T
+    reader = axes[:, 6:].T  # of the axes of little variance
+    config = model_config(aggregator="attention", quantizer="rvq", codebook_dim=6, codebooks=4, codebook_size=64)
+    quantizer = QUANTIZERS["rvq"](config)
+    quantizer.switch_on(z, reader)
+    quantized, _, _ = quantizer.eval()(z[None], torch.ones(1, 400, dtype=torch.bool))
+    error = (quantized[0] - z) @ reader.T
+    assert error.square().mean() < 0.2 * (z @ reader.T).square().mean()

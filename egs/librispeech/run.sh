@@ -8,6 +8,7 @@ stage=0
 stop_stage=13
 # data
 data=data
+dump=dump
 corpus=downloads/LibriSpeech
 train_parts="train-clean-100"
 dev_parts="dev-clean"
@@ -84,7 +85,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
 Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
   --stage $stage, --stop_stage $stop_stage
-  --data $data              where data directories are
+  --data $data, --dump $dump   where data directories and their archives are
   --corpus $corpus     folder that holds <part>/<speaker>/<chapter>/; downloaded where parts are missing
   --train_parts '$train_parts'
   --dev_parts '$dev_parts'         where empty, whole speakers are held out of the training parts,
@@ -178,7 +179,7 @@ if runs 2; then
   for set in $sets; do
     figure=()
     [[ "$set" != train ]] || figure=(--figure "$exp/figures/mel.png")
-    local/prepare_audio.py "$data/$set" "dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
+    local/prepare_audio.py "$data/$set" "$dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
     utils/fix_data_dir.sh "$data/$set"
   done
 fi
@@ -202,7 +203,7 @@ if runs 4; then
     --pretrained_dir "$pretrained_dir" --layers "$encoder_layers" --deep_layer "$deep_layer" \
     --shallow_layer "$shallow_layer" --storage "$storage" --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" \
     --device "$device" --token_type "$token_type" --sentencepiece_model "$sentencepiece_model" \
-    --allow_pipes "$allow_pipes" "$data/{}" "$exp/feats/log/{}" 'dump/{}/feats'
+    --allow_pipes "$allow_pipes" "$data/{}" "$exp/feats/log/{}" "$dump/{}/feats"
 fi
 
 if runs 5; then
@@ -220,7 +221,7 @@ if runs 6; then
   log "Stage 6: speaker embeddings ($spk_backend)"
   each_set local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
     --cosyvoice_dir "$cosyvoice_dir" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
-    "$data/{}" "$exp/spk_emb/log/{}" 'dump/{}/spk_emb'
+    "$data/{}" "$exp/spk_emb/log/{}" "$dump/{}/spk_emb"
 fi
 
 training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
@@ -230,7 +231,7 @@ train_threads() { echo $((($(nproc) + $1 * num_processes - 1) / ($1 * num_proces
 
 if runs 7; then
   log "Stage 7: text only"
-  local/train.sh "${training[@]}" --num_threads "$(train_threads 1)" --init "$lm_weights" \
+  local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" --init "$lm_weights" \
     "$data/train" "$data/dev" "$exp/text_only"
 fi
 

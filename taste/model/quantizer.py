@@ -42,8 +42,14 @@ class Quantizer(nn.Module, ABC):
         """What integers (batch, text, codebooks) stand for: (batch, text, dim)."""
 
     @abstractmethod
-    def switch_on(self, z: Tensor) -> None:
-        """Begin to quantize, from vectors (n, dim) such as it will see."""
+    def switch_on(self, z: Tensor, reader: Tensor) -> None:
+        """Begin to quantize.
+
+        Args:
+            z: (n, dim), vectors such as it will see.
+            reader: (any, dim), the weight of the linear layer that reads what it gives: what this layer does not see
+                need not be kept.
+        """
 
 
 class ResidualVectorQuantizer(Quantizer):
@@ -80,9 +86,9 @@ class ResidualVectorQuantizer(Quantizer):
         """As `Quantizer.decode`; fewer than all codebooks may be given, the first ones."""
         return self.vq.get_output_from_indices(code)
 
-    def switch_on(self, z: Tensor) -> None:
+    def switch_on(self, z: Tensor, reader: Tensor) -> None:
         """As `Quantizer.switch_on`."""
-        project_onto_principal_axes(self.vq, z, whiten=False)
+        project_onto_principal_axes(self.vq, z, reader, whiten=False)
         dropout, self.vq.quantize_dropout = self.vq.quantize_dropout, False
         was_training = self.training
         with torch.no_grad():
@@ -116,9 +122,9 @@ class FiniteScalarQuantizer(Quantizer):
         return self.fsq.indices_to_codes(code[..., 0])
 
     @torch.no_grad()
-    def switch_on(self, z: Tensor) -> None:
+    def switch_on(self, z: Tensor, reader: Tensor) -> None:
         """As `Quantizer.switch_on`."""
-        project_onto_principal_axes(self.fsq, z, whiten=True)
+        project_onto_principal_axes(self.fsq, z, reader, whiten=True)
         if self.fsq.has_projections:  # rounding and its bounds have changed the scale
             levels = F.pad(self.fsq.quantize(self.fsq.project_in(z)), (0, 1), value=1.0)
             back = torch.linalg.lstsq(levels, z).solution
@@ -127,27 +133,33 @@ class FiniteScalarQuantizer(Quantizer):
         self.is_on.fill_(True)
 
 
-def project_onto_principal_axes(quantizer: nn.Module, z: Tensor, whiten: bool) -> None:
-    """Let the projections around a quantizer begin at the axes of most variance.
+def project_onto_principal_axes(quantizer: nn.Module, z: Tensor, reader: Tensor, whiten: bool) -> None:
+    """Let the projections around a quantizer begin at the axes along which the reader's output varies most.
 
     From random axes the quantizer would begin with a random share of what the vectors tell.
 
     Args:
         quantizer: of the library; left alone where its vectors are as wide as `z`.
         z: (n, dim).
+        reader: (any, dim); where it is all zero, as before training, the axes are those of `z` itself.
         whiten: scale each axis to variance one.
     """
     if not quantizer.has_projections:
         return
-    width = quantizer.project_in.out_features
-    mean = z.mean(0)
-    variance, axes = torch.linalg.eigh((z - mean).T @ (z - mean) / len(z))
+    width, mean = quantizer.project_in.out_features, z.mean(0)
+    if not reader.any():
+        reader = torch.eye(len(mean), device=z.device)
+    read = (z - mean) @ reader.T
+    variance, axes = torch.linalg.eigh(read.T @ read / len(read))
+    width = min(width, len(variance))
     axes = axes.flip(1)[:, :width]  # the most first
     scale = variance.flip(0)[:width].clamp(min=1e-12).sqrt() if whiten else 1.0
     with torch.no_grad():
-        quantizer.project_in.weight.copy_((axes / scale).T)
+        for linear in (quantizer.project_in, quantizer.project_out):
+            nn.init.zeros_(linear.weight)
+        quantizer.project_in.weight[:width] = (axes / scale).T @ reader
         quantizer.project_in.bias.copy_(-quantizer.project_in.weight @ mean)
-        quantizer.project_out.weight.copy_(axes * scale)
+        quantizer.project_out.weight[:, :width] = torch.linalg.pinv(reader) @ (axes * scale)
         quantizer.project_out.bias.copy_(mean)
 
 

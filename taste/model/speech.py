@@ -58,6 +58,11 @@ class SpeechSide(nn.Module):
         nn.init.zeros_(self.affine.bias)
         self.fusion = Fusion(config.fusion)
 
+    @property
+    def reader(self) -> nn.Linear:
+        """The linear layer that reads the quantizer's output."""
+        return self.affine if self.encoder is None else self.encoder.embed.out[0]
+
     def forward(self, text: Tensor, batch: Batch) -> Speech:
         """`z` of a batch, from its layers or, where it has them, from its TASTE tokens.
 
