@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from taste.errors import run_main
+from taste.model.sampling import KINDS, Sampling
 from taste.results import evaluate_systems
 from taste.results_tables import results_table, write_report
 
@@ -22,13 +23,20 @@ def main() -> None:
     parser.add_argument("--test_sets", nargs="+", required=True, help="names of the sets to test on")
     parser.add_argument("--reference", default="text_only_continued", help="system that the others are compared with")
     parser.add_argument("--made_by", default="./run.sh", help="command to be quoted in RESULTS.md")
+    parser.add_argument(
+        "--sampling",
+        choices=KINDS,
+        default="top_p",
+        help="of units in free running (default: top_p; ras is CosyVoice's, which hardly lets a unit occur twice in ten)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the units that systems sample (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
     device = torch.device(options.device)
     train_dir, *test_dirs = (options.data_dir / name for name in (options.train_set, *options.test_sets))
-    results = evaluate_systems(options.exp_dir, options.systems, train_dir, test_dirs, device, options.seed)
+    sampling = Sampling(options.sampling)
+    results = evaluate_systems(options.exp_dir, options.systems, train_dir, test_dirs, device, sampling, options.seed)
     report = write_report(options.exp_dir, options.made_by, options.reference)
     for test_set in options.test_sets:
         print(f"\n{test_set}\n{results_table(results, test_set)}")

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torchaudio.functional import edit_distance
 
 from taste.dataset import UnitDataset
 from taste.errors import Skipped, UtteranceError
+from taste.files import require
 from taste.model.decoding import Limits
 from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
 from taste.progress import progress
 from taste.unit_alignment import UnitAligner, read_words
 
+RESAMPLES = 10_000
+
 
 @dataclass
 class Spoken:
     """What a system made of one utterance."""
 
+    positions: int  # that the LM has read before the first unit
     edits: int  # to turn its units into the recording's
     units: int
     reference_units: int
     at_limit: bool  # it did not end by itself
     durations: list[float]  # seconds of each word; empty where they are not known
     reference_durations: list[float]
+    usual_durations: list[float]  # of the same words in training
+
+
+@dataclass
+class Sampled:
+    """The units of one utterance as a system sampled them."""
+
+    units: list[int]
+    at_limit: bool  # cut off at the most units that a text token may have
+    positions: int  # that the LM has read before the first unit
 
 
 @torch.inference_mode()
 def speak(
-    model: JointModel, dataset: UnitDataset, seed: int, batch_units: int, device: torch.device, what: str | None = None
-) -> dict[str, tuple[list[int], bool]]:
-    """Sample the units of every utterance as CosyVoice does; the random numbers go by the seed and the utterance.
+    model: JointModel,
+    dataset: UnitDataset,
+    sampling: Sampling,
+    seed: int,
+    batch_units: int,
+    device: torch.device,
+    what: str | None = None,
+) -> dict[str, Sampled]:
+    """Sample the units of every utterance; the random numbers go by the seed and the utterance.
 
-    Returns:
-        For each utterance its units, and whether it was cut off at the most units that a text token may have.
+    Args:
+        batch_units: as in `UnitDataset.batches`, of the recordings' units.
     """
     limits = Limits.for_rate(dataset.units_record["rate"])
     groups = dataset.batches(batch_units)
@@ -47,14 +69,15 @@ def speak(
     for batch in progress(batches, what, len(groups), "batch") if what else batches:
         if not batch.utts:
             continue
-        decoded = model.decode(batch.to(device), Sampling(), limits, seed)
-        rows = zip(batch.utts, decoded.unit.tolist(), decoded.unit_length, decoded.at_limit, strict=True)
-        spoken.update({utt: (units[: int(n)], bool(at_limit)) for utt, units, n, at_limit in rows})
+        decoded = model.decode(batch.to(device), sampling, limits, seed)
+        columns = (decoded.unit, decoded.unit_length, decoded.at_limit, decoded.read)
+        for utt, units, n, at_limit, read in zip(batch.utts, *(column.tolist() for column in columns), strict=True):
+            spoken[utt] = Sampled(units[:n], at_limit, read)
     return spoken
 
 
 def compare_with_recording(
-    spoken: Mapping[str, tuple[list[int], bool]], dataset: UnitDataset, aligner: UnitAligner | None
+    sampled: Mapping[str, Sampled], dataset: UnitDataset, aligner: UnitAligner | None
 ) -> dict[str, Spoken]:
     """Measure what was spoken against the recordings' units and, where they are known, word times.
 
@@ -66,35 +89,44 @@ def compare_with_recording(
     words = read_words(dataset.data_dir / "utt2words") if aligner else {}
     skipped = Skipped(f"word durations of {dataset.data_dir}")
     results = {}
-    for utt, (units, at_limit) in spoken.items():
+    for utt, each in sampled.items():
         reference = dataset.units(utt)
         durations: list[float] = []
         try:
             if utt in words:
-                durations = aligner.durations(units, [word for word, _, _ in words[utt]]).tolist()
+                durations = aligner.durations(each.units, [word for word, _, _ in words[utt]]).tolist()
         except UtteranceError as error:
             skipped.add(utt, error)
-        true = [end - start for _, start, end in words[utt]] if durations else []
-        edits = edit_distance(units, reference)
-        results[utt] = Spoken(edits, len(units), len(reference), at_limit, durations, true)
-    skipped.report(len(spoken), may_be_all=True)
+        known = words[utt] if durations else []
+        true = [end - start for _, start, end in known]
+        usual = [aligner.usual_duration[word] for word, _, _ in known]
+        edits = edit_distance(each.units, reference)
+        sizes = (len(each.units), len(reference))
+        results[utt] = Spoken(each.positions, edits, *sizes, each.at_limit, durations, true, usual)
+    skipped.report(len(sampled), may_be_all=True)
     return results
 
 
 def summary(spoken: Mapping[str, Spoken]) -> dict[str, float | int]:
     """Figures over all utterances.
 
-    `unit_error_rate` is the edits per unit of the recordings; `length_ratio` all units spoken by all recorded;
-    `duration_correlation` Pearson's, of spoken with recorded words, over the `words` that could be aligned.
+    `positions` is what the LM reads before the units, per unit of the recordings; `unit_error_rate` the edits per unit
+    of the recordings; `length_ratio` all units spoken by all recorded; `length_deviation` the mean size of the
+    logarithm of an utterance's ratio; `duration_correlation` Pearson's, of spoken with recorded words, over the `words`
+    that could be aligned; `relative_duration_correlation` the same of the logarithms of durations divided by the word's
+    usual one, which is what the text cannot tell.
     """
     rows = list(spoken.values())
     made = np.concatenate([row.durations for row in rows])
     true = np.concatenate([row.reference_durations for row in rows])
+    usual = np.concatenate([row.usual_durations for row in rows])
     return {
+        "positions": sum(row.positions for row in rows) / sum(row.reference_units for row in rows),
         "unit_error_rate": sum(row.edits for row in rows) / sum(row.reference_units for row in rows),
         "length_ratio": sum(row.units for row in rows) / sum(row.reference_units for row in rows),
         "length_deviation": float(np.mean([abs(np.log(max(1, row.units) / row.reference_units)) for row in rows])),
         "duration_correlation": correlation(made, true),
+        "relative_duration_correlation": correlation(relative(made, usual), relative(true, usual)),
         "words": len(made),
         "at_limit": sum(row.at_limit for row in rows),
         "utts": len(rows),
@@ -107,6 +139,64 @@ def correlation(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray
     if len(a) < 2 or not a.std() or not b.std():
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def relative(durations: np.ndarray | Sequence[float], usual: np.ndarray | Sequence[float]) -> np.ndarray:
+    """The logarithms of durations divided by the usual ones."""
+    return np.log(np.asarray(durations) / np.asarray(usual))
+
+
+def load_spoken(path: Path) -> dict[str, Spoken]:
+    """Read the file of `spoken_record`s."""
+    records = [json.loads(line) for line in require(path, "stage 10").read_text(encoding="utf-8").splitlines()]
+    return {record.pop("utt"): Spoken(**record) for record in records}
+
+
+def compare_durations(
+    a: Mapping[str, Spoken], b: Mapping[str, Spoken], is_relative: bool, seed: int = 1
+) -> dict[str, float]:
+    """Difference in the correlation of word durations, a minus b, with its paired bootstrap interval over utterances.
+
+    Utterances whose words could be aligned for one of the two only are left out.
+
+    Args:
+        is_relative: of the durations relative to the words' usual ones, as in `summary`.
+
+    Returns:
+        `difference`, the 95 % interval's ends `low` and `high`, and `utts`.
+    """
+    utts = [utt for utt in sorted(a) if a[utt].durations and utt in b and b[utt].durations]
+    sums = [np.array([_sums(spoken[utt], is_relative) for utt in utts]) for spoken in (a, b)]
+
+    def difference(index: np.ndarray, axis: int = -1) -> np.ndarray:
+        first, second = (_correlation_of_sums(each[index].sum(axis=axis - 1)) for each in sums)
+        return first - second
+
+    index = np.arange(len(utts))
+    interval = bootstrap(
+        (index,), lambda i, axis=-1: difference(i, axis), vectorized=True, n_resamples=RESAMPLES, method="percentile",
+        rng=np.random.default_rng(seed), batch=1000,
+    ).confidence_interval  # fmt: skip
+    return {
+        "difference": float(difference(index)),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "utts": len(utts),
+    }
+
+
+def _sums(spoken: Spoken, is_relative: bool) -> list[float]:
+    """What Pearson's correlation can be reckoned from, of one utterance."""
+    x, y = np.array(spoken.durations), np.array(spoken.reference_durations)
+    if is_relative:
+        x, y = relative(x, spoken.usual_durations), relative(y, spoken.usual_durations)
+    return [len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
+
+
+def _correlation_of_sums(sums: np.ndarray) -> np.ndarray:
+    """(…, 6) sums as `_sums` gives them -> (…)."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
 
 
 def spoken_record(utt: str, spoken: Spoken) -> dict[str, object]:

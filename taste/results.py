@@ -19,6 +19,7 @@ from taste.evaluation import Score, UnitCounts, evaluate, score_record, total
 from taste.files import atomic_path, read_json, require, write_json
 from taste.free_running import compare_with_recording, make_aligner, speak, spoken_record, summary
 from taste.model.joint import JointModel
+from taste.model.sampling import Sampling
 from taste.provenance import commit
 from taste.tables import write_table
 from taste.taste_tokens import token_figures, tokenize, write_tokens
@@ -31,8 +32,9 @@ FREE_RUNNING_BATCH = 5  # times as many units as in training: nothing is kept fo
 
 
 def evaluate_systems(
-    exp_dir: Path, systems: Sequence[str], train_dir: Path, test_dirs: Sequence[Path], device: torch.device, seed: int
-) -> dict:
+    exp_dir: Path, systems: Sequence[str], train_dir: Path, test_dirs: Sequence[Path], device: torch.device,
+    sampling: Sampling, seed: int,
+) -> dict:  # fmt: skip
     """Score systems on test sets: teacher-forced, free-running, and their TASTE tokens where they have such.
 
     Writes `exp_dir/results.json` and, of each system and set, `eval/<set>.jsonl`, teacher-forced, one line an
@@ -40,6 +42,7 @@ def evaluate_systems(
     the recording's; `tokens/<set>/utt2taste`.
 
     Args:
+        sampling: how units are sampled.
         seed: of the sampling, the same for all systems.
 
     Returns:
@@ -50,7 +53,7 @@ def evaluate_systems(
             system was trained on.
     """
     record = require_same_units([train_dir, *test_dirs])
-    results: dict = {"systems": {}, "units": record, "commit": commit(), "sampling_seed": seed}
+    results: dict = {"systems": {}, "units": record, "commit": commit(), "sampling": {**asdict(sampling), "seed": seed}}
     counts = aligner = None
     for system in systems:
         config, model = load_system(exp_dir / system, device)
@@ -61,7 +64,7 @@ def evaluate_systems(
         for test_dir in test_dirs:
             test_set = UnitDataset(test_dir, config.model)
             figures = evaluate_system(
-                model, exp_dir / system, test_set, config.train.batch_units, device, seed, aligner
+                model, exp_dir / system, test_set, config.train.batch_units, device, sampling, seed, aligner
             )
             results["systems"].setdefault(system, {})[test_dir.name] = figures
             baselines = zip(BASELINES, (counts.unigram, counts.copy_previous), strict=True)
@@ -74,20 +77,22 @@ def evaluate_systems(
 
 
 def evaluate_system(
-    model: JointModel, system_dir: Path, test_set: UnitDataset, batch_units: int, device: torch.device, seed: int,
-    aligner: UnitAligner | None,
+    model: JointModel, system_dir: Path, test_set: UnitDataset, batch_units: int, device: torch.device,
+    sampling: Sampling, seed: int, aligner: UnitAligner | None,
 ) -> dict:  # fmt: skip
     """Score one system on one set, write each utterance's figures, and return those of the set."""
     name = test_set.data_dir.name
     what = f"{system_dir.name} on {name}"
     scores = evaluate(model, test_set, batch_units, device, what=what)
     save_scores(system_dir / "eval" / f"{name}.jsonl", scores)
-    units = speak(model, test_set, seed, FREE_RUNNING_BATCH * batch_units, device, what=f"{what}, free-running")
+    batch_units_spoken = FREE_RUNNING_BATCH * batch_units
+    units = speak(model, test_set, sampling, seed, batch_units_spoken, device, what=f"{what}, free-running")
     spoken = compare_with_recording(units, test_set, aligner)
     folder = system_dir / "spoken" / name
-    write_table(folder / "utt2s3", {utt: " ".join(map(str, ids)) for utt, (ids, _) in units.items()})
+    write_table(folder / "utt2s3", {utt: " ".join(map(str, each.units)) for utt, each in units.items()})
     write_lines(folder / "spoken.jsonl", (spoken_record(utt, spoken[utt]) for utt in sorted(spoken)))
-    figures = {**total(scores.values()).summary(), "free_running": summary(spoken)}
+    updates = read_json(system_dir / "train.json", "training")["updates_in_all"]
+    figures = {**total(scores.values()).summary(), "updates": updates, "free_running": summary(spoken)}
     if model.speech is not None and model.speech.quantizer is not None:
         tokens = tokenize(model, test_set, batch_units, device)
         sizes = model.speech.quantizer.sizes

@@ -14,12 +14,13 @@ from taste.results import BASELINES, compare, load_scores, scores_path
 FREE_RUNNING = (
     "Free-running: units sampled from text and, with an aggregator, speech, with the same random numbers for all. Unit "
     "error rate: edits per unit of the recording. Word durations by forced alignment of the units, against the true "
-    "ones, where word times are known."
+    "ones, where word times are known; relative: divided by what the word takes in training on average."
 )
 TOKENS = (
     "TASTE tokens: bit/s by the sizes of the codebooks, and by the entropy of each codebook's frequencies in this set; "
     "of each codebook, the entries that occur and the perplexity."
 )
+FREE_COLUMNS = ("unit_error_rate", "length_ratio", "duration_correlation", "relative_duration_correlation")
 COLUMNS = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
 
 
@@ -72,23 +73,31 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def results_table(results: Mapping, test_set: str) -> str:
     """One row a system."""
-    header = ["system", "loss", "ppl", "top-1", "top-5", "top-1 at a change", "acc", "units", "utts"]
+    header = ["system", "loss", "ppl", "top-1", "top-5", "top-1 at a change", "acc", "updates", "units", "utts"]
     rows = []
     for system, sets in results["systems"].items():
         figures = sets[test_set]
         decimals = (f"{figures[name]:.2f}" if name == "ppl" else f"{figures[name]:.4f}" for name in COLUMNS)
-        rows.append([system, *decimals, str(figures["units"]), str(figures["utts"])])
+        rows.append([system, *decimals, *(str(figures.get(name, "")) for name in ("updates", "units", "utts"))])
     return markdown_table(header, rows)
 
 
 def free_running_table(results: Mapping, test_set: str) -> str:
     """One row a system: what it samples by itself."""
-    header = ["system", "unit error rate", "length ratio", "word-duration correlation", "words", "at the limit"]
+    header = [
+        "system",
+        "unit error rate",
+        "length ratio",
+        "word-duration correlation",
+        "relative",
+        "words",
+        "at the limit",
+    ]
     rows = []
     for system, sets in results["systems"].items():
         if (figures := sets[test_set].get("free_running")) is None:
             continue
-        decimals = [f"{figures[name]:.3f}" for name in ("unit_error_rate", "length_ratio", "duration_correlation")]
+        decimals = [f"{figures[name]:.3f}" for name in FREE_COLUMNS]
         rows.append([system, *decimals, str(figures["words"]), f"{figures['at_limit']} of {figures['utts']}"])
     return markdown_table(header, rows)
 

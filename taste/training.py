@@ -20,7 +20,7 @@ from taste.dataset import UnitDataset
 from taste.distributed import Processes, processes
 from taste.errors import RecipeError
 from taste.evaluation import evaluate, total
-from taste.files import write_json, write_text
+from taste.files import read_json, write_json, write_text
 from taste.initialization import initialize
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
@@ -121,6 +121,7 @@ def _train(
         "average": average_of_best(done, model, dev_set, settings, system_dir, group, dtype),
         "epochs": done.epoch - 1,
         "updates": done.step,
+        "updates_in_all": done.step + updates_before(init),
         "skipped_updates": done.skipped,
         "parameters": parameters,
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -144,6 +145,13 @@ def _train(
         write_json(system_dir / "train.json", result)
         (system_dir / STATE).unlink()
     return result
+
+
+def updates_before(init: Path | None) -> int:
+    """The updates that a system to be started from has behind it since random weights, or CosyVoice's own."""
+    if init is None or not init.is_dir():
+        return 0
+    return read_json(init / "train.json", f"training of {init.name}")["updates_in_all"]
 
 
 def is_trained(config: Config, system_dir: Path) -> bool:

@@ -44,9 +44,12 @@ class UnitAligner:
             data_dir: has `utt2s3` and `utt2words`; utterances without word times are passed over.
             units: how many different ones there are.
             rate: units a second.
+
+        `usual_duration` is then the geometric mean of each word's seconds.
         """
         self.rate = rate
         counts: dict[str, np.ndarray] = {}
+        lengths: dict[str, list[float]] = {}
         silence = np.zeros(units)
         words = read_words(data_dir / "utt2words")
         for utt, ids in read_int_table(data_dir / "utt2s3", "stage 5").items():
@@ -55,6 +58,7 @@ class UnitAligner:
             time = (np.arange(len(ids)) + 0.5) / rate
             outside = np.ones(len(ids), dtype=bool)
             for word, start, end in words[utt]:
+                lengths.setdefault(word, []).append(end - start)
                 inside = (start <= time) & (time < end)
                 outside &= ~inside
                 part = ((time[inside] - start) / (end - start) * PARTS).astype(int).clip(max=PARTS - 1)
@@ -63,6 +67,7 @@ class UnitAligner:
         overall = sum((count.sum(0) for count in counts.values()), silence) + 1
         prior = SMOOTHING * overall / overall.sum()
         self.silence = _log_probability(silence[None], prior)
+        self.usual_duration = {word: float(np.exp(np.mean(np.log(each)))) for word, each in lengths.items()}
         self.words = {word: _log_probability(count, prior) for word, count in counts.items()}
 
     def durations(self, ids: Sequence[int], words: Sequence[str]) -> np.ndarray:

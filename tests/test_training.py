@@ -13,6 +13,7 @@ from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, total
 from taste.files import write_json
+from taste.model.sampling import Sampling
 from taste.optimization import learning_rate_factor
 from taste.results import compare, evaluate_systems, load_scores
 from taste.results_tables import write_report
@@ -63,7 +64,7 @@ def test_the_best_dev_loss_is_what_is_kept(experiment):
 def test_results_show_that_speech_tells_what_text_does_not(experiment):
     exp, data = experiment / "exp", experiment / "data"
     systems = ["text_only", "text_only_continued", "taste", "taste_rvq"]
-    results = evaluate_systems(exp, systems, data / "train", [data / "test"], CPU, 1)["systems"]
+    results = evaluate_systems(exp, systems, data / "train", [data / "test"], CPU, Sampling(), 1)["systems"]
     assert set(results) == {"unigram", "copy previous unit", *systems}
     assert results["taste"]["test"]["loss"] < 0.85 * results["text_only_continued"]["test"]["loss"]
     assert results["copy previous unit"]["test"]["top1_change"] == 0
@@ -116,7 +117,7 @@ def test_other_units_than_those_trained_on_are_refused(experiment, tmp_path):
     make_data_dir(tmp_path / "test", 5)
     write_json(tmp_path / "test/units.json", {"backend": "kmeans", "model": "base", "layer": "2", "K": 12, "rate": 25})
     with pytest.raises(RecipeError, match=r"model.*base"):
-        evaluate_systems(experiment / "exp", ["taste"], tmp_path / "test", [tmp_path / "test"], CPU, 1)
+        evaluate_systems(experiment / "exp", ["taste"], tmp_path / "test", [tmp_path / "test"], CPU, Sampling(), 1)
 
 
 def test_same_command_same_numbers(experiment, tmp_path):

@@ -11,15 +11,14 @@ jobs=2
 layers="2 4 last"
 unit_layer=2
 systems="text_only_continued taste taste_attention taste_whisper taste_layer_mix taste_deep_values taste_shallow_keys
-  taste_mean taste_shuffled speech_query"
-quantized="taste_rvq1 taste_rvq2 taste_rvq taste_fsq"
+  taste_mean taste_shuffled speech_query taste_rvq1 taste_rvq2 taste_rvq taste_fsq"
 
 help_message="Usage: $0 [options] [-- options of run.sh]
 
 Stages (--stage N starts at one, --stop_stage N ends after one); what has been trained already is left as it is:
   1  data, with its own directories and archives   $exp/data, $exp/dump
   2  text_only, with each seed                     $exp/seed<N>/text_only
-  3  all systems from it, and quantized ones       $exp/seed<N>/<system>
+  3  all systems from it                           $exp/seed<N>/<system>
   4  evaluation                                    $exp/seed<N>/results.json
   5  key layers by value layers, one seed          $exp/grid
   6  the same with units of another layer          $exp/grid_other_units
@@ -31,8 +30,7 @@ Options (defaults):
   --jobs $jobs                 trainings at the same time
   --layers '$layers'     of the grid; the first is the shallow layer of all other systems, the last the deep one
   --unit_layer $unit_layer           of the model that the k-means units of stage 6 are made of; empty: no stage 6
-  --systems '$systems'
-  --quantized '$quantized'"
+  --systems '$systems'"
 
 options=() # before --
 while [[ $# -gt 0 && "$1" != -- ]]; do
@@ -75,17 +73,16 @@ if runs 2; then
 fi
 
 if runs 3; then
-  log "Ablation, stage 3: ${all_systems[*]} $quantized"
+  log "Ablation, stage 3: ${all_systems[*]}"
   for seed in "${all_seeds[@]}"; do
-    "${recipe[@]}" --stage 8 --stop_stage 9 --seed "$seed" --exp "$exp/seed$seed" --systems_8 "${all_systems[*]}" \
-      --systems_9 "$quantized"
+    "${recipe[@]}" --stage 8 --stop_stage 8 --seed "$seed" --exp "$exp/seed$seed" --systems_8 "${all_systems[*]}"
   done
 fi
 
 if runs 4; then
   log "Ablation, stage 4: evaluation"
   OMP_NUM_THREADS="$threads" each_seed "${recipe[@]}" --stage 10 --stop_stage 10 --seed '{}' --exp "$exp/seed{}" \
-    --systems "text_only ${all_systems[*]} $quantized"
+    --systems "text_only ${all_systems[*]}"
 fi
 
 # Train and evaluate a system for each pair of layers, from $1/text_only, with further options of run.sh.

@@ -61,6 +61,7 @@ class Decoded:
     unit: Tensor  # (batch, longest), int64, zero in padding
     unit_length: Tensor  # (batch,)
     at_limit: Tensor  # (batch,), true where the utterance did not end by itself
+    read: Tensor  # (batch,), how many text states the LM went on from
 
 
 class Continuation:
@@ -173,7 +174,7 @@ def decode(
                 break
             continuation.keep(goes_on)
         continuation.append(unit[rows, step])
-    return Decoded(unit[:, : int(unit_length.max())], unit_length, ~ended)
+    return Decoded(unit[:, : int(unit_length.max())], unit_length, ~ended, text_length)
 
 
 def _unit_limits(limits: Limits, utts: Sequence[str], text_length: Tensor) -> tuple[list[int], list[int]]:
