@@ -27,7 +27,7 @@ def main() -> None:
         "--sampling",
         choices=KINDS,
         default="top_p",
-        help="of units in free running (default: top_p; ras is CosyVoice's, which hardly lets a unit occur twice in ten)",
+        help="of units in free running (default: top_p; CosyVoice's ras hardly lets one occur twice in ten)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the units that systems sample (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")

@@ -1,0 +1,196 @@
+"""The ablation for people: RESULTS.md, rows for LaTeX, charts, attention maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from taste.ablation_charts import plot_attention, plot_bits, plot_grids, plot_systems
+from taste.checkpoint import load_system
+from taste.config import Config
+from taste.dataset import UnitDataset
+from taste.files import write_text
+from taste.model.joint import JointModel
+from taste.results import BASELINES
+from taste.results_tables import markdown_table, units_in_words
+from taste.tables import read_table
+
+FRAMES_PER_SECOND = 50
+
+
+def write_report(exp_dir: Path, figures: Mapping[str, Any], made_by: str) -> Path:
+    """Write `RESULTS.md`, `tables.tex` and `charts/` of an ablation.
+
+    Args:
+        exp_dir: of the ablation.
+        figures: of `taste.ablation.collect`.
+        made_by: the command to be quoted.
+
+    Returns:
+        The path of RESULTS.md.
+    """
+    test_sets = list(figures["systems"]["text_only"])
+    charts = exp_dir / "charts"
+    plot_systems(figures, test_sets[0], charts / "loss")
+    plot_bits(figures, test_sets[0], charts / "bits")
+    for name, grid in figures["grids"].items():
+        plot_grids(grid, test_sets[0], charts / name)
+    seeds = ", ".join(map(str, figures["seeds"]))
+    sections = [
+        "# Ablation",
+        f"`{made_by}` at commit {figures['commit']}; seeds {seeds}.",
+        f"Units: {units_in_words(figures['units'])}. Sampling: {units_in_words(figures['sampling'])}.",
+        "Mean ± standard deviation over seeds. Losses in nats per unit, teacher-forced, all utterances. Differences "
+        f"are from `{figures['reference']}`, which has had as many updates; in brackets the 95 % interval of the mean over "
+        "seeds (paired bootstrap over utterances), and how many seeds' own intervals exclude zero.",
+    ]
+    for test_set in test_sets:
+        sections += [f"## {test_set}", loss_table(figures, test_set)]
+        sections += [f"### Free running on {test_set}", free_running_table(figures, test_set)]
+        if any("tokens" in sets[test_set] for sets in figures["systems"].values()):
+            sections += [f"### TASTE tokens of {test_set}", token_table(figures, test_set)]
+    for name, grid in figures["grids"].items():
+        sections += [f"## Key layer by value layer ({name})", grid_text(grid)]
+    sections += ["## Charts", "![loss](charts/loss.png)", "![bits](charts/bits.png)"]
+    sections += [f"![{name}](charts/{name}.png)" for name in figures["grids"]]
+    sections += [f"![{path.stem}](charts/{path.name})" for path in sorted(charts.glob("attention_*.png"))]
+    write_text(exp_dir / "RESULTS.md", "\n\n".join(sections) + "\n")
+    write_text(exp_dir / "tables.tex", "\n".join(latex_rows(figures, test_set) for test_set in test_sets))
+    return exp_dir / "RESULTS.md"
+
+
+def pm(figure: Mapping[str, Any], decimals: int = 4) -> str:
+    """`mean ± deviation`."""
+    return f"{figure['mean']:.{decimals}f} ± {figure['deviation']:.{decimals}f}"
+
+
+def difference_in_words(difference: Mapping[str, Any], decimals: int = 4) -> str:
+    """The mean difference, its interval, and in how many seeds zero lies outside."""
+    outside = sum(low > 0 or high < 0 for low, high in difference["intervals"])
+    low, high = (f"{difference[end]:+.{decimals}f}" for end in ("low", "high"))
+    return f"{difference['mean']:+.{decimals}f} ({low} to {high}; {outside} of {len(difference['intervals'])})"
+
+
+def rows_of(
+    figures: Mapping[str, Any], test_set: str, row: Callable[[str, Mapping], list[str] | None]
+) -> list[list[str]]:
+    """A table's rows: one a system for which `row` gives one."""
+    made = (row(name, sets[test_set]) for name, sets in figures["systems"].items())
+    return [cells for cells in made if cells]
+
+
+def loss_table(figures: Mapping[str, Any], test_set: str) -> str:
+    """Teacher-forced figures of all systems."""
+
+    def row(name: str, values: Mapping) -> list[str]:
+        difference = difference_in_words(values["difference"]) if "difference" in values else ""
+        is_reference = name == figures["reference"]
+        columns = [pm(values["loss"]), pm(values["ppl"], 3), pm(values["top1"]), pm(values["top5"])]
+        return [name, *columns, "" if is_reference else difference]
+
+    header = ["system", "loss", "ppl", "top-1", "top-5", "loss minus the reference's"]
+    return markdown_table(header, rows_of(figures, test_set, row))
+
+
+def free_running_table(figures: Mapping[str, Any], test_set: str) -> str:
+    """What the systems sample by themselves."""
+
+    def row(name: str, values: Mapping) -> list[str] | None:
+        if "free_running" not in values:
+            return None
+        free = values["free_running"]
+        columns = [f"{free['positions']['mean']:.2f}"]
+        columns += [pm(free[key], 3) for key in ("unit_error_rate", "length_ratio", "duration_correlation")]
+        columns.append(pm(free["relative_duration_correlation"], 3))
+        for key in ("duration_difference", "relative_duration_difference"):
+            is_there = key in values and name != figures["reference"]
+            columns.append(difference_in_words(values[key], 3) if is_there else "")
+        return [name, *columns]
+
+    header = ["system", "read per unit", "unit error rate", "length ratio", "duration correlation", "relative"]
+    header += ["duration correlation minus the reference's", "relative minus the reference's"]
+    return markdown_table(header, rows_of(figures, test_set, row))
+
+
+def token_table(figures: Mapping[str, Any], test_set: str) -> str:
+    """What TASTE tokens cost, and what they keep of the gain."""
+
+    def row(name: str, values: Mapping) -> list[str] | None:
+        if "tokens" not in values:
+            return None
+        tokens = values["tokens"]
+        rates = [f"{tokens['tokens_per_second']['mean']:.2f}", f"{tokens['bits_per_second']['mean']:.1f}"]
+        used = ", ".join(f"{each['mean']:.0%}" for each in tokens["used"])
+        perplexity = ", ".join(f"{each['mean']:.0f}" for each in tokens["perplexity"])
+        kept = f"{values['kept']:.0%}" if "kept" in values else ""
+        return [name, *rates, pm(tokens["entropy_per_second"], 1), used, perplexity, pm(values["loss"]), kept]
+
+    header = ["system", "tokens/s", "bit/s", "entropy (bit/s)", "entries used", "perplexity", "loss", "of taste's gain"]
+    return markdown_table(header, rows_of(figures, test_set, row))
+
+
+def grid_text(grid: Mapping[str, Any]) -> str:
+    """Tables of a grid, key layers down and value layers across."""
+    parts = [f"Units: {units_in_words(grid['units'])}. Loss minus that of text only; in brackets the 95 % interval."]
+    for test_set, cells in grid["sets"].items():
+        rows = []
+        for i, key in enumerate(grid["layers"]):
+            columns = zip(*(cells[name][i] for name in ("difference", "low", "high")), strict=True)
+            rows.append([f"key {key}", *(f"{d:+.4f} ({low:+.4f} to {high:+.4f})" for d, low, high in columns)])
+        header = [test_set, *(f"value {layer}" for layer in grid["layers"])]
+        parts.append(markdown_table(header, rows))
+    return "\n\n".join(parts)
+
+
+def latex_rows(figures: Mapping[str, Any], test_set: str) -> str:
+    """Rows of a LaTeX table: system, loss, perplexity, top-1, top-5, difference."""
+    lines = [f"% {test_set}: system & loss & perplexity & top-1 & top-5 & loss minus the reference's \\\\"]
+    for name, sets in figures["systems"].items():
+        values = sets[test_set]
+        cells = [
+            rf"${values[key]['mean']:.3f} \pm {values[key]['deviation']:.3f}$"
+            for key in ("loss", "ppl", "top1", "top5")
+        ]
+        difference = values.get("difference")
+        has_difference = difference and name != figures["reference"]
+        cells.append(rf"${difference['mean']:+.4f}$" if has_difference else "--")
+        lines.append(" & ".join([name.replace("_", r"\_"), *cells]) + r" \\")
+    return "\n".join(lines) + "\n"
+
+
+def draw_attention(exp_dir: Path, data_dir: Path, seed: int, utts: Sequence[str], systems: Sequence[str]) -> list[Path]:
+    """Draw where systems with an aggregator look for each text token of some utterances.
+
+    Returns:
+        The PNG files; a PDF lies beside each.
+    """
+    words, written = read_table(data_dir / "text", "stage 1"), []
+    for name in systems:
+        folder = exp_dir / f"seed{seed}" / name
+        if name in BASELINES or not (folder / "train.json").exists():
+            continue
+        config, model = load_system(folder, torch.device("cpu"))
+        if model.speech is None:
+            continue
+        for utt in utts:
+            attention = attention_of(config, model, data_dir, utt)
+            path = exp_dir / "charts" / f"attention_{name}_{utt}"
+            labels = words[utt].split()
+            lengths = [int(n) for n in read_table(data_dir / "utt2word_tokens", "stage 4")[utt].split()]
+            seconds = read_table(data_dir / "utt2dur", "stage 1")[utt]
+            plot_attention(attention, labels, lengths, float(seconds), f"{name}, {utt}", path)
+            written.append(path.with_suffix(".png"))
+    return written
+
+
+@torch.inference_mode()
+def attention_of(config: Config, model: JointModel, data_dir: Path, utt: str) -> np.ndarray:
+    """The attention of one utterance, its heads averaged: (text, frames), or (frames, text) of speech queries."""
+    dataset = UnitDataset(data_dir, config.model)
+    batch = dataset[[dataset.utts.index(utt)]]
+    speech = model.speech(model.lm.encode_text(batch.text_token), batch)
+    return speech.attention[0].mean(0).numpy()
