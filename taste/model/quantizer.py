@@ -1,6 +1,6 @@
 """Quantizers between aggregator and LM: each token's embedding as a few integers.
 
-Both kinds are those of vector-quantize-pytorch.
+Both kinds are those of vector-quantize-pytorch, which is imported only where one is made: it takes seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vector_quantize_pytorch import FSQ, ResidualVQ
 
 from taste.config import ModelConfig
 
@@ -62,6 +61,8 @@ class ResidualVectorQuantizer(Quantizer):
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        from vector_quantize_pytorch import ResidualVQ
+
         super().__init__()
         self.sizes = [config.codebook_size] * config.codebooks
         self.vq = ResidualVQ(
@@ -108,6 +109,8 @@ class FiniteScalarQuantizer(Quantizer):
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        from vector_quantize_pytorch import FSQ
+
         super().__init__()
         self.fsq = FSQ(levels=config.fsq_levels, dim=config.aggregator_dim)
         self.sizes = [self.fsq.codebook_size]
