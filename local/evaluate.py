@@ -29,6 +29,11 @@ def main() -> None:
         default="top_p",
         help="of units in free running (default: top_p; CosyVoice's ras hardly lets one occur twice in ten)",
     )
+    parser.add_argument(
+        "--from_tokens",
+        action="store_true",
+        help="read the TASTE tokens in exp_dir/<system>/tokens/<set> (local/write_tokens.py) instead of speech",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the units that systems sample (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
@@ -36,7 +41,9 @@ def main() -> None:
     device = torch.device(options.device)
     train_dir, *test_dirs = (options.data_dir / name for name in (options.train_set, *options.test_sets))
     sampling = Sampling(options.sampling)
-    results = evaluate_systems(options.exp_dir, options.systems, train_dir, test_dirs, device, sampling, options.seed)
+    results = evaluate_systems(
+        options.exp_dir, options.systems, train_dir, test_dirs, device, sampling, options.seed, options.from_tokens
+    )
     report = write_report(options.exp_dir, options.made_by, options.reference)
     for test_set in options.test_sets:
         print(f"\n{test_set}\n{results_table(results, test_set)}")

@@ -45,8 +45,8 @@ def write_report(exp_dir: Path, figures: Mapping[str, Any], made_by: str) -> Pat
         f"`{made_by}` at commit {figures['commit']}; seeds {seeds}.",
         f"Units: {units_in_words(figures['units'])}. Sampling: {units_in_words(figures['sampling'])}.",
         "Mean ± standard deviation over seeds. Losses in nats per unit, teacher-forced, all utterances. Differences "
-        f"are from `{figures['reference']}`, which has had as many updates; in brackets the 95 % interval of the mean over "
-        "seeds (paired bootstrap over utterances), and how many seeds' own intervals exclude zero.",
+        f"are from `{figures['reference']}`, which has had as many updates; in brackets the 95 % interval of the mean "
+        "over seeds (paired bootstrap over utterances), and how many seeds' own intervals exclude zero.",
     ]
     for test_set in test_sets:
         sections += [f"## {test_set}", loss_table(figures, test_set)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -80,6 +81,14 @@ class Config:
 
     model: ModelConfig
     train: TrainConfig
+
+
+WHISPER_TEXT = 444  # tokens of a transcript that Whisper's decoder takes: its 448 without the prefix
+
+
+def most_tokens(config: ModelConfig) -> int:
+    """The most text tokens that an utterance may have."""
+    return WHISPER_TEXT if config.aggregator.startswith("whisper") else sys.maxsize
 
 
 def codebooks_of(config: ModelConfig) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -22,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from taste.archives import read_array
-from taste.config import ModelConfig, codebooks_of
+from taste.config import ModelConfig, codebooks_of, most_tokens
 from taste.encoder_layers import encoder_record, layers_of, scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
@@ -67,6 +68,7 @@ class UnitDataset(Dataset):
         self._check_sizes(config)
         for layer in self.layers:
             self.tables[scp_name(layer)] = SortedTable(self.data_dir / scp_name(layer), "stage 4")
+        self.most_tokens = most_tokens(config) if self.layers else sys.maxsize
         self.reads_words = bool(self.layers) and config.pooling == "word"
         if self.reads_words:
             self.tables["utt2word_tokens"] = SortedTable(self.data_dir / "utt2word_tokens", "stage 4")
@@ -182,6 +184,8 @@ class UnitDataset(Dataset):
     def _read(self, utt: str) -> dict[str, Any]:
         """Id, text tokens, units, speaker embedding, and the layers and words that are read, of an utterance."""
         row: dict[str, Any] = {"utt": utt, "token": torch.tensor(self._ids("utt2token", utt))}
+        if len(row["token"]) > self.most_tokens:
+            raise UtteranceError(f"{len(row['token'])} text tokens; Whisper's decoder takes {self.most_tokens}")
         row["unit"] = torch.tensor(self.units(utt))
         row["spk_emb"] = self._array("spk_emb.scp", utt).flatten()
         if self.reads_words:

@@ -22,7 +22,7 @@ from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
 from taste.provenance import commit
 from taste.tables import write_table
-from taste.taste_tokens import token_figures, tokenize, write_tokens
+from taste.taste_tokens import TABLE, check_record, token_figures, tokenize, write_tokens
 from taste.unit_alignment import UnitAligner
 from taste.units.record import first_difference, require_same_units
 
@@ -33,7 +33,7 @@ FREE_RUNNING_BATCH = 5  # times as many units as in training: nothing is kept fo
 
 def evaluate_systems(
     exp_dir: Path, systems: Sequence[str], train_dir: Path, test_dirs: Sequence[Path], device: torch.device,
-    sampling: Sampling, seed: int,
+    sampling: Sampling, seed: int, from_tokens: bool = False,
 ) -> dict:  # fmt: skip
     """Score systems on test sets: teacher-forced, free-running, and their TASTE tokens where they have such.
 
@@ -44,6 +44,7 @@ def evaluate_systems(
     Args:
         sampling: how units are sampled.
         seed: of the sampling, the same for all systems.
+        from_tokens: let the systems read the TASTE tokens in their `tokens/<set>` instead of speech.
 
     Returns:
         The contents of `results.json`.
@@ -57,12 +58,15 @@ def evaluate_systems(
     counts = aligner = None
     for system in systems:
         config, model = load_system(exp_dir / system, device)
-        require_trained_on(exp_dir / system, record, test_dirs)
+        require_trained_on(exp_dir / system, record, () if from_tokens else test_dirs)
         if counts is None:  # the rows beside the systems need no more than the units and their number
             counts = UnitCounts(UnitDataset(train_dir, config.model), config.model.speech_token_size)
             aligner = make_aligner(train_dir, test_dirs, config.model.speech_token_size, record["rate"])
         for test_dir in test_dirs:
-            test_set = UnitDataset(test_dir, config.model)
+            tokens = exp_dir / system / "tokens" / test_dir.name
+            if from_tokens:
+                check_record(tokens, exp_dir / system)
+            test_set = UnitDataset(test_dir, config.model, tokens / TABLE if from_tokens else None)
             figures = evaluate_system(
                 model, exp_dir / system, test_set, config.train.batch_units, device, sampling, seed, aligner
             )

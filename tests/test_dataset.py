@@ -150,3 +150,13 @@ def test_memory_does_not_grow_with_the_corpus(data_dir):
         assert utts == 20 * copies
     # 64 bytes an utterance are 6.4 MB; a table of all lines in memory would be fifty
     assert used[5000] - used[50] < 25e6
+
+
+def test_a_transcript_that_whispers_decoder_does_not_take_is_named(data_dir, caplog):
+    long = min(read_table(data_dir / "utt2token"))
+    rewrite(data_dir / "utt2token", lambda table: table.update({long: " ".join(["7"] * 445)}))
+    config = model_config(aggregator="whisper")
+    dataset = UnitDataset(data_dir, config)
+    read = [utt for batch in dataset.load(dataset.batches(100)) for utt in batch.utts]
+    assert set(read) == set(dataset.utts) - {long}
+    assert long in caplog.text and "445 text tokens; Whisper's decoder takes 444" in caplog.text

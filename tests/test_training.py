@@ -102,6 +102,20 @@ def test_tokens_keep_what_speech_tells_and_are_enough_by_themselves(experiment, 
     assert gain["taste_rvq"] < 0.5 * gain["taste"]
 
 
+def test_results_can_be_had_from_tokens_alone(experiment, tmp_path):
+    """As on a machine that has the tokens, text, speakers and units, but neither features nor Whisper."""
+    exp, data = tmp_path / "exp", tmp_path / "data"
+    shutil.copytree(experiment / "exp/taste_rvq", exp / "taste_rvq")
+    shutil.copytree(experiment / "data", data)
+    evaluate_systems(exp, ["taste_rvq"], data / "train", [data / "test"], CPU, Sampling(), 1)
+    expected = json.loads((exp / "results.json").read_text())["systems"]["taste_rvq"]["test"]
+    for path in [*(data / "test").glob("feats*"), data / "test/shallow.ark", data / "test/deep.ark"]:
+        path.unlink()
+    found = evaluate_systems(exp, ["taste_rvq"], data / "train", [data / "test"], CPU, Sampling(), 1, from_tokens=True)
+    assert found["systems"]["taste_rvq"]["test"]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert found["systems"]["taste_rvq"]["test"]["tokens"] == expected["tokens"]
+
+
 def test_tokens_of_another_length_are_named_and_left_out(experiment, tmp_path, caplog):
     config, model = load_system(experiment / "exp/taste_rvq", CPU)
     dataset = UnitDataset(experiment / "data/test", config.model)

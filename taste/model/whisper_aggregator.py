@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from whisper.model import LayerNorm, ResidualAttentionBlock
 from whisper.tokenizer import get_tokenizer
 
-from taste.config import ModelConfig
+from taste.config import WHISPER_TEXT, ModelConfig
 from taste.errors import RecipeError
 from taste.model.aggregator import Aggregator, attention_over, read_values
 from taste.model.batch import Batch
@@ -20,7 +20,7 @@ from taste.model.transformer import length_mask
 
 logger = logging.getLogger(__name__)
 PREFIX = 4  # start of transcript, language, task, no timestamps
-CONTEXT = 448  # tokens, prefix included, that Whisper's decoder has positions for
+CONTEXT = WHISPER_TEXT + PREFIX  # tokens that Whisper's decoder has positions for
 MULTILINGUAL_VOCAB = 51865  # as in whisper.model.Whisper.is_multilingual
 
 
