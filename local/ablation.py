@@ -6,8 +6,9 @@ from pathlib import Path
 
 from taste.ablation import collect
 from taste.ablation_report import draw_attention, write_report
+from taste.analysis import fill
 from taste.errors import run_main
-from taste.files import write_json
+from taste.files import write_json, write_text
 from taste.tables import read_table
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="whose experiments are taken together")
     parser.add_argument("--layers", nargs="+", required=True, help="of the grids")
     parser.add_argument("--made_by", default="./run_ablation.sh", help="command to be quoted in RESULTS.md")
+    parser.add_argument("--analysis", type=Path, help="text with places for figures; it is filled beside it")
     parser.add_argument("--maps", type=int, default=2, help="utterances whose attention is drawn (default: 2)")
     options = parser.parse_args()
 
@@ -27,6 +29,8 @@ def main() -> None:
     utts = list(read_table(data_dir / "utt2word_tokens", "stage 4"))
     shown = utts[:: max(1, len(utts) // options.maps)][: options.maps]
     draw_attention(options.exp_dir, data_dir, options.seeds[0], shown, list(figures["systems"]))
+    if options.analysis:
+        write_text(options.analysis.with_name("ANALYSIS.md"), fill(options.analysis, figures))
     print(write_report(options.exp_dir, figures, options.made_by))
 
 

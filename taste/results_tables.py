@@ -135,6 +135,8 @@ def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
         columns.append({
             "started from": Path(record["init"]).name if record["init"] else "random weights",
             "aggregator": config["aggregator"],
+            "key and value layers": layers_in_words(config),
+            "quantizer": quantizer_in_words(config),
             "heads": str(config["attention_heads"]),
             "hidden size": str(config["dim"]),
             "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
@@ -154,3 +156,20 @@ def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
         })  # fmt: skip
     rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
     return markdown_table(["", *systems], rows)
+
+
+def layers_in_words(config: Mapping) -> str:
+    """The layers that a system reads."""
+    if config["aggregator"] == "none":
+        return ""
+    return f"{config['key_layer']}, {' '.join(config['value_layers'])}"
+
+
+def quantizer_in_words(config: Mapping) -> str:
+    """A system's quantizer and its sizes."""
+    sizes = {
+        "none": "",
+        "rvq": f"{config['codebooks']} x {config['codebook_size']}",
+        "fsq": " x ".join(map(str, config["fsq_levels"])),
+    }
+    return f"{config['quantizer']} {sizes[config['quantizer']]}".strip()

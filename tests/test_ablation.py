@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from taste.analysis import fill
+from taste.errors import RecipeError
 from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_dir
 from tests.test_recipe import SETTINGS
 
@@ -23,6 +25,7 @@ def ablation(tmp_path_factory, pretrained_dir):
         'train_parts="train"\ndev_parts="dev"\ntest_parts="test"\ncorpus=corpus\nkmeans_K=20\n'
         f"continued_config=conf/continued.yaml\npretrained_dir='{pretrained_dir}'\n"
     )
+    (folder / "analysis.in.md").write_text("TASTE: {systems[taste][test][loss][mean]:.4f}.\n")
     (folder / "run.sh").write_text(f'#!/usr/bin/env bash\nexec "{RUN}" --config mine.conf "$@"\n')
     (folder / "run.sh").chmod(0o755)
     command = [ROOT / "egs/librispeech/run_ablation.sh", "--seeds", "1 2", "--layers", "2 last"]
@@ -51,9 +54,16 @@ def test_it_leaves_figures_tables_charts_and_maps(ablation):
     assert figures["grids"]["grid_other_units"]["units"]["layer"] == "2"
     report = (exp / "RESULTS.md").read_text()
     assert all(f"| {name}" in report for name in SYSTEMS) and r"\pm" in (exp / "tables.tex").read_text()
+    assert (folder / "ANALYSIS.md").read_text() == f"TASTE: {taste['loss']['mean']:.4f}.\n"
     for name in ("loss", "bits", "grid", "grid_other_units"):
         assert (exp / f"charts/{name}.png").stat().st_size > 1000 and (exp / f"charts/{name}.pdf").exists()
     assert len(list((exp / "charts").glob("attention_taste_[0-9]*.png"))) == 2
+
+
+def test_an_analysis_names_the_figures_it_asks_for_in_vain(tmp_path):
+    (tmp_path / "analysis.in.md").write_text("fine\n{systems[tast][loss]:.4f}\n")
+    with pytest.raises(RecipeError, match=r"analysis\.in\.md:2: KeyError 'tast'"):
+        fill(tmp_path / "analysis.in.md", {"systems": {"taste": {"loss": 1.0}}})
 
 
 def test_with_speech_as_queries_the_lm_reads_as_much_as_the_speech_is_long(ablation):

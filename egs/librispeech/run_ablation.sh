@@ -22,7 +22,8 @@ Stages (--stage N starts at one, --stop_stage N ends after one); what has been t
   4  evaluation                                    $exp/seed<N>/results.json
   5  key layers by value layers, one seed          $exp/grid
   6  the same with units of another layer          $exp/grid_other_units
-  7  tables, charts, attention maps                $exp/RESULTS.md, ablation.json, charts/, tables.tex
+  7  tables, charts, attention maps                $exp/RESULTS.md, ablation.json, charts/, tables.tex;
+     where there is an analysis.in.md, ANALYSIS.md, which is that text with its figures filled in
 
 Options (defaults):
   --exp $exp
@@ -136,5 +137,7 @@ fi
 
 if runs 7; then
   log "Ablation, stage 7: tables and charts"
-  local/ablation.py "$exp" --seeds "${all_seeds[@]}" --layers "${all_layers[@]}" --made_by "$command_line"
+  analysis=()
+  [[ ! -f analysis.in.md ]] || analysis=(--analysis analysis.in.md)
+  local/ablation.py "$exp" "${analysis[@]}" --seeds "${all_seeds[@]}" --layers "${all_layers[@]}" --made_by "$command_line"
 fi
