@@ -77,7 +77,8 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     figures = {name: spread([result[name] for result in results]) for name in TEACHER_FORCED}
     for part, names in (("free_running", FREE_RUNNING), ("tokens", TOKENS)):
         if part in results[0]:
-            figures[part] = {name: spread([result[part][name] for result in results]) for name in names}
+            values = {name: [result[part][name] for result in results] for name in names}
+            figures[part] = {name: spread(each) for name, each in values.items() if None not in each}
     if "tokens" in results[0]:
         for name in ("used", "perplexity"):
             columns = zip(*(result["tokens"][name] for result in results), strict=True)

@@ -104,8 +104,8 @@ def free_running_table(figures: Mapping[str, Any], test_set: str) -> str:
             return None
         free = values["free_running"]
         columns = [f"{free['positions']['mean']:.2f}"]
-        columns += [pm(free[key], 3) for key in ("unit_error_rate", "length_ratio", "duration_correlation")]
-        columns.append(pm(free["relative_duration_correlation"], 3))
+        shown = ("unit_error_rate", "length_ratio", "duration_correlation", "relative_duration_correlation")
+        columns += [pm(free[key], 3) if key in free else "" for key in shown]
         for key in ("duration_difference", "relative_duration_difference"):
             is_there = key in values and name != figures["reference"]
             columns.append(difference_in_words(values[key], 3) if is_there else "")

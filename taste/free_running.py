@@ -107,14 +107,14 @@ def compare_with_recording(
     return results
 
 
-def summary(spoken: Mapping[str, Spoken]) -> dict[str, float | int]:
+def summary(spoken: Mapping[str, Spoken]) -> dict[str, float | int | None]:
     """Figures over all utterances.
 
     `positions` is what the LM reads before the units, per unit of the recordings; `unit_error_rate` the edits per unit
     of the recordings; `length_ratio` all units spoken by all recorded; `length_deviation` the mean size of the
     logarithm of an utterance's ratio; `duration_correlation` Pearson's, of spoken with recorded words, over the `words`
     that could be aligned; `relative_duration_correlation` the same of the logarithms of durations divided by the word's
-    usual one, which is what the text cannot tell.
+    usual one, which is what the text cannot tell. Both are None where no word times are known.
     """
     rows = list(spoken.values())
     made = np.concatenate([row.durations for row in rows])
@@ -133,11 +133,11 @@ def summary(spoken: Mapping[str, Spoken]) -> dict[str, float | int]:
     }
 
 
-def correlation(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
-    """Pearson's; NaN where one of the two does not vary."""
+def correlation(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float | None:
+    """Pearson's; None where one of the two does not vary."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if len(a) < 2 or not a.std() or not b.std():
-        return float("nan")
+        return None
     return float(np.corrcoef(a, b)[0, 1])
 
 

@@ -97,7 +97,7 @@ def free_running_table(results: Mapping, test_set: str) -> str:
     for system, sets in results["systems"].items():
         if (figures := sets[test_set].get("free_running")) is None:
             continue
-        decimals = [f"{figures[name]:.3f}" for name in FREE_COLUMNS]
+        decimals = ["" if figures[name] is None else f"{figures[name]:.3f}" for name in FREE_COLUMNS]
         rows.append([system, *decimals, str(figures["words"]), f"{figures['at_limit']} of {figures['utts']}"])
     return markdown_table(header, rows)
 
