@@ -135,20 +135,20 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, nodes, processes_a
         "model.yaml",
         data / "train",
         data / "dev",
-        "exp/taste",
+        "exp/taste_attention",
     ]
     environment = {**os.environ, "TASTE_ROOT": str(ROOT), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "best dev loss" in result.stdout
-    assert losses(tmp_path / "exp/taste") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    assert losses(tmp_path / "exp/taste_attention") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
     # not the weights: where a gradient is zero, as that of a key's bias, Adam makes steps of rounding errors
     dev = [
         [json.loads(line)["dev_loss"] for line in (folder / "epochs.jsonl").read_text().splitlines()]
-        for folder in (tmp_path / "one", tmp_path / "exp/taste")
+        for folder in (tmp_path / "one", tmp_path / "exp/taste_attention")
     ]
     assert dev[1] == pytest.approx(dev[0], abs=1e-4)
-    assert json.loads((tmp_path / "exp/taste/train.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "exp/taste_attention/train.json").read_text())["processes"] == 2
 
 
 def test_fewer_batches_than_processes_are_refused(data, tmp_path, monkeypatch):
