@@ -11,15 +11,12 @@ import torch
 
 from taste.ablation_charts import plot_attention, plot_bits, plot_grids, plot_systems
 from taste.checkpoint import load_system
-from taste.config import Config
 from taste.dataset import UnitDataset
 from taste.files import write_text
 from taste.model.joint import JointModel
 from taste.results import BASELINES
 from taste.results_tables import markdown_table, units_in_words
 from taste.tables import read_table
-
-FRAMES_PER_SECOND = 50
 
 
 def write_report(exp_dir: Path, figures: Mapping[str, Any], made_by: str) -> Path:
@@ -76,11 +73,11 @@ def difference_in_words(difference: Mapping[str, Any], decimals: int = 4) -> str
 
 
 def rows_of(
-    figures: Mapping[str, Any], test_set: str, row: Callable[[str, Mapping], list[str] | None]
+    figures: Mapping[str, Any], test_set: str, part: str, row: Callable[[str, Mapping], list[str]]
 ) -> list[list[str]]:
-    """A table's rows: one a system for which `row` gives one."""
-    made = (row(name, sets[test_set]) for name, sets in figures["systems"].items())
-    return [cells for cells in made if cells]
+    """A table's rows: one a system that has the part of the figures that the table is about."""
+    systems = figures["systems"].items()
+    return [row(name, sets[test_set]) for name, sets in systems if part in sets[test_set]]
 
 
 def loss_table(figures: Mapping[str, Any], test_set: str) -> str:
@@ -93,15 +90,13 @@ def loss_table(figures: Mapping[str, Any], test_set: str) -> str:
         return [name, *columns, "" if is_reference else difference]
 
     header = ["system", "loss", "ppl", "top-1", "top-5", "loss minus the reference's"]
-    return markdown_table(header, rows_of(figures, test_set, row))
+    return markdown_table(header, rows_of(figures, test_set, "loss", row))
 
 
 def free_running_table(figures: Mapping[str, Any], test_set: str) -> str:
     """What the systems sample by themselves."""
 
-    def row(name: str, values: Mapping) -> list[str] | None:
-        if "free_running" not in values:
-            return None
+    def row(name: str, values: Mapping) -> list[str]:
         free = values["free_running"]
         columns = [f"{free['positions']['mean']:.2f}"]
         shown = ("unit_error_rate", "length_ratio", "duration_correlation", "relative_duration_correlation")
@@ -113,15 +108,13 @@ def free_running_table(figures: Mapping[str, Any], test_set: str) -> str:
 
     header = ["system", "read per unit", "unit error rate", "length ratio", "duration correlation", "relative"]
     header += ["duration correlation minus the reference's", "relative minus the reference's"]
-    return markdown_table(header, rows_of(figures, test_set, row))
+    return markdown_table(header, rows_of(figures, test_set, "free_running", row))
 
 
 def token_table(figures: Mapping[str, Any], test_set: str) -> str:
     """What TASTE tokens cost, and what they keep of the gain."""
 
-    def row(name: str, values: Mapping) -> list[str] | None:
-        if "tokens" not in values:
-            return None
+    def row(name: str, values: Mapping) -> list[str]:
         tokens = values["tokens"]
         rates = [f"{tokens['tokens_per_second']['mean']:.2f}", f"{tokens['bits_per_second']['mean']:.1f}"]
         used = ", ".join(f"{each['mean']:.0%}" for each in tokens["used"])
@@ -130,7 +123,7 @@ def token_table(figures: Mapping[str, Any], test_set: str) -> str:
         return [name, *rates, pm(tokens["entropy_per_second"], 1), used, perplexity, pm(values["loss"]), kept]
 
     header = ["system", "tokens/s", "bit/s", "entropy (bit/s)", "entries used", "perplexity", "loss", "of taste's gain"]
-    return markdown_table(header, rows_of(figures, test_set, row))
+    return markdown_table(header, rows_of(figures, test_set, "tokens", row))
 
 
 def grid_text(grid: Mapping[str, Any]) -> str:
@@ -162,13 +155,9 @@ def latex_rows(figures: Mapping[str, Any], test_set: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_attention(exp_dir: Path, data_dir: Path, seed: int, utts: Sequence[str], systems: Sequence[str]) -> list[Path]:
-    """Draw where systems with an aggregator look for each text token of some utterances.
-
-    Returns:
-        The PNG files; a PDF lies beside each.
-    """
-    words, written = read_table(data_dir / "text", "stage 1"), []
+def draw_attention(exp_dir: Path, data_dir: Path, seed: int, utts: Sequence[str], systems: Sequence[str]) -> None:
+    """Draw where systems with an aggregator look for each text token of some utterances, as PNG and PDF."""
+    tables = [read_table(data_dir / name, "stages 1 and 4") for name in ("text", "utt2word_tokens", "utt2dur")]
     for name in systems:
         folder = exp_dir / f"seed{seed}" / name
         if name in BASELINES or not (folder / "train.json").exists():
@@ -176,21 +165,19 @@ def draw_attention(exp_dir: Path, data_dir: Path, seed: int, utts: Sequence[str]
         config, model = load_system(folder, torch.device("cpu"))
         if model.speech is None:
             continue
+        dataset = UnitDataset(data_dir, config.model)
         for utt in utts:
-            attention = attention_of(config, model, data_dir, utt)
+            words, lengths, seconds = (table[utt] for table in tables)
             path = exp_dir / "charts" / f"attention_{name}_{utt}"
-            labels = words[utt].split()
-            lengths = [int(n) for n in read_table(data_dir / "utt2word_tokens", "stage 4")[utt].split()]
-            seconds = read_table(data_dir / "utt2dur", "stage 1")[utt]
-            plot_attention(attention, labels, lengths, float(seconds), f"{name}, {utt}", path)
-            written.append(path.with_suffix(".png"))
-    return written
+            plot_attention(
+                attention_of(model, dataset, utt), words.split(), [*map(int, lengths.split())], float(seconds),
+                f"{name}, {utt}", path,
+            )  # fmt: skip
 
 
 @torch.inference_mode()
-def attention_of(config: Config, model: JointModel, data_dir: Path, utt: str) -> np.ndarray:
+def attention_of(model: JointModel, dataset: UnitDataset, utt: str) -> np.ndarray:
     """The attention of one utterance, its heads averaged: (text, frames), or (frames, text) of speech queries."""
-    dataset = UnitDataset(data_dir, config.model)
     batch = dataset[[dataset.utts.index(utt)]]
     speech = model.speech(model.lm.encode_text(batch.text_token), batch)
     return speech.attention[0].mean(0).numpy()

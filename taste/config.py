@@ -117,8 +117,8 @@ def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> C
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
     for path in paths:
-        for file in _likes(Path(path)):
-            for key, value in _read_mapping(file).items():
+        for file, mapping in _likes(Path(path)).items():
+            for key, value in mapping.items():
                 values[key], origin[key] = value, str(file)
         values.pop("like", None)
     for override in overrides:
@@ -142,14 +142,16 @@ def save_config(config: Config) -> str:
     return yaml.safe_dump({**vars(config.model), **vars(config.train)}, sort_keys=False, default_flow_style=None)
 
 
-def _likes(path: Path) -> list[Path]:
-    """The files to be read for `path`, itself the last: it, the one that it is like, and so on."""
-    files = [require(path, "the recipe's conf/ directory")]
-    while (other := _read_mapping(files[0]).get("like")) is not None:
-        files.insert(0, require(files[0].parent / str(other), "the recipe's conf/ directory"))
-        if files[0] in files[1:]:
-            raise RecipeError(f"{files[0]} is like itself in the end; one of these files has to do without `like`")
-    return files
+def _likes(path: Path) -> dict[Path, dict[str, object]]:
+    """The files to be read for `path` and what they hold: what it is like first, itself last."""
+    read: dict[Path, dict[str, object]] = {}
+    while True:
+        if path in read:
+            raise RecipeError(f"{path} is like itself in the end; one of these files has to do without `like`")
+        read = {path: _read_mapping(require(path, "the recipe's conf/ directory")), **read}
+        if (other := read[path].get("like")) is None:
+            return read
+        path = path.parent / str(other)
 
 
 def _read_mapping(path: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ import heapq
 import logging
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -28,6 +28,7 @@ from taste.encoder_layers import encoder_record, layers_of, scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
 from taste.model.batch import Batch
+from taste.progress import progress
 from taste.shuffled_speech import other_utterances
 from taste.tables import SortedTable
 
@@ -260,6 +261,27 @@ class UnitDataset(Dataset):
         if seed is not None:
             random.shuffle(groups)
         return groups
+
+    def read(
+        self,
+        batch_units: int,
+        device: torch.device,
+        what: str | None = None,
+        share: Callable[[list[list[int]]], list[list[int]]] = list,
+        seed: int | None = None,
+    ) -> Iterator[Batch]:
+        """Read all utterances once, in batches on a device; batches whose utterances are all damaged are left out.
+
+        Args:
+            batch_units: as in `batches`, as is `seed`.
+            what: shown with the progress, which is not shown without.
+            share: picks the batches that this process reads, where several do.
+        """
+        groups = share(self.batches(batch_units, seed))
+        batches = self.load(groups)
+        for batch in progress(batches, what, len(groups), "batch") if what else batches:
+            if batch.utts:
+                yield batch.to(device)
 
     def load(self, batches: list[list[int]]) -> Iterator[Batch]:
         """Read batches in a worker process, ahead of their use.

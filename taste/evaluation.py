@@ -12,7 +12,6 @@ import torch
 from taste.dataset import UnitDataset
 from taste.model.batch import Batch
 from taste.model.joint import JointModel, Prediction
-from taste.progress import progress
 
 
 @dataclass
@@ -102,13 +101,8 @@ def evaluate(
         A score for each utterance id.
     """
     model.eval()
-    groups = share(dataset.batches(batch_units))
     scores: dict[str, Score] = {}
-    batches = dataset.load(groups)
-    for batch in progress(batches, what, len(groups), "batch") if what else batches:
-        if not batch.utts:
-            continue
-        batch = batch.to(device)
+    for batch in dataset.read(batch_units, device, what, share):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             prediction = model(batch)
         scores.update(score_prediction(batch, prediction))

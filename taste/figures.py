@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 
-from taste.files import atomic_path, require
+from taste.files import atomic_path, read_json_lines
 
 
 def plot_losses(systems: Mapping[str, Path], path: Path) -> None:
@@ -24,8 +23,8 @@ def plot_losses(systems: Mapping[str, Path], path: Path) -> None:
     """
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, system_dir in systems.items():
-        steps = _read(system_dir / "steps.jsonl")
-        epochs = _read(system_dir / "epochs.jsonl")
+        steps = read_json_lines(system_dir / "steps.jsonl", "training")
+        epochs = read_json_lines(system_dir / "epochs.jsonl", "training")
         loss = np.array([record["loss"] for record in steps])
         window = max(1, min(len(loss), len(loss) // max(1, len(epochs))))
         smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
@@ -41,8 +40,3 @@ def plot_losses(systems: Mapping[str, Path], path: Path) -> None:
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
     plt.close(figure)
-
-
-def _read(path: Path) -> list[dict]:
-    lines = require(path, "training").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,21 @@ def read_json(path: str | Path, made_by: str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise RecipeError(f"{path} is not valid JSON ({error}); remove it and run {made_by} again") from error
+
+
+def write_json_lines(path: str | Path, records: Iterable[Any]) -> None:
+    """Write records as JSON, one a line, atomically."""
+    with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def read_json_lines(path: str | Path, made_by: str) -> list[Any]:
+    """Read what `write_json_lines` wrote.
+
+    Raises:
+        RecipeError: the file is missing; `made_by` names the stage that makes it.
+    """
+    return [json.loads(line) for line in require(path, made_by).read_text(encoding="utf-8").splitlines()]
 
 
 def require(path: str | Path, made_by: str) -> Path:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torchaudio.functional import edit_distance
 
+from taste.bootstrap import bootstrap_of_sums
 from taste.dataset import UnitDataset
 from taste.errors import Skipped, UtteranceError
-from taste.files import require
+from taste.files import read_json_lines
 from taste.model.decoding import Limits
 from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
-from taste.progress import progress
 from taste.unit_alignment import UnitAligner, read_words
-
-RESAMPLES = 10_000
 
 
 @dataclass
@@ -63,13 +59,9 @@ def speak(
         batch_units: as in `UnitDataset.batches`, of the recordings' units.
     """
     limits = Limits.for_rate(dataset.units_record["rate"])
-    groups = dataset.batches(batch_units)
-    batches = dataset.load(groups)
     spoken = {}
-    for batch in progress(batches, what, len(groups), "batch") if what else batches:
-        if not batch.utts:
-            continue
-        decoded = model.decode(batch.to(device), sampling, limits, seed)
+    for batch in dataset.read(batch_units, device, what):
+        decoded = model.decode(batch, sampling, limits, seed)
         columns = (decoded.unit, decoded.unit_length, decoded.at_limit, decoded.read)
         for utt, units, n, at_limit, read in zip(batch.utts, *(column.tolist() for column in columns), strict=True):
             spoken[utt] = Sampled(units[:n], at_limit, read)
@@ -148,8 +140,7 @@ def relative(durations: np.ndarray | Sequence[float], usual: np.ndarray | Sequen
 
 def load_spoken(path: Path) -> dict[str, Spoken]:
     """Read the file of `spoken_record`s."""
-    records = [json.loads(line) for line in require(path, "stage 10").read_text(encoding="utf-8").splitlines()]
-    return {record.pop("utt"): Spoken(**record) for record in records}
+    return {record.pop("utt"): Spoken(**record) for record in read_json_lines(path, "stage 10")}
 
 
 def compare_durations(
@@ -166,23 +157,12 @@ def compare_durations(
         `difference`, the 95 % interval's ends `low` and `high`, and `utts`.
     """
     utts = [utt for utt in sorted(a) if a[utt].durations and utt in b and b[utt].durations]
-    sums = [np.array([_sums(spoken[utt], is_relative) for utt in utts]) for spoken in (a, b)]
+    columns = np.array([_sums(a[utt], is_relative) + _sums(b[utt], is_relative) for utt in utts])
 
-    def difference(index: np.ndarray, axis: int = -1) -> np.ndarray:
-        first, second = (_correlation_of_sums(each[index].sum(axis=axis - 1)) for each in sums)
-        return first - second
+    def difference(sums: np.ndarray) -> np.ndarray:
+        return _correlation_of_sums(sums[..., :6]) - _correlation_of_sums(sums[..., 6:])
 
-    index = np.arange(len(utts))
-    interval = bootstrap(
-        (index,), lambda i, axis=-1: difference(i, axis), vectorized=True, n_resamples=RESAMPLES, method="percentile",
-        rng=np.random.default_rng(seed), batch=1000,
-    ).confidence_interval  # fmt: skip
-    return {
-        "difference": float(difference(index)),
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "utts": len(utts),
-    }
+    return bootstrap_of_sums(columns, difference, seed)
 
 
 def _sums(spoken: Spoken, is_relative: bool) -> list[float]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 
+from taste.bootstrap import bootstrap_of_sums
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
 from taste.encoder_layers import require_same_encoder
 from taste.errors import RecipeError
 from taste.evaluation import Score, UnitCounts, evaluate, score_record, total
-from taste.files import atomic_path, read_json, require, write_json
+from taste.files import read_json, read_json_lines, write_json, write_json_lines
 from taste.free_running import compare_with_recording, make_aligner, speak, spoken_record, summary
 from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
@@ -27,7 +26,6 @@ from taste.unit_alignment import UnitAligner
 from taste.units.record import first_difference, require_same_units
 
 BASELINES = ("unigram", "copy previous unit")
-RESAMPLES = 10_000
 FREE_RUNNING_BATCH = 5  # times as many units as in training: nothing is kept for a backward pass
 
 
@@ -88,13 +86,13 @@ def evaluate_system(
     name = test_set.data_dir.name
     what = f"{system_dir.name} on {name}"
     scores = evaluate(model, test_set, batch_units, device, what=what)
-    save_scores(system_dir / "eval" / f"{name}.jsonl", scores)
+    save_scores(scores_path(system_dir.parent, system_dir.name, name), scores)
     batch_units_spoken = FREE_RUNNING_BATCH * batch_units
     units = speak(model, test_set, sampling, seed, batch_units_spoken, device, what=f"{what}, free-running")
     spoken = compare_with_recording(units, test_set, aligner)
     folder = system_dir / "spoken" / name
     write_table(folder / "utt2s3", {utt: " ".join(map(str, each.units)) for utt, each in units.items()})
-    write_lines(folder / "spoken.jsonl", (spoken_record(utt, spoken[utt]) for utt in sorted(spoken)))
+    write_json_lines(folder / "spoken.jsonl", (spoken_record(utt, spoken[utt]) for utt in sorted(spoken)))
     updates = read_json(system_dir / "train.json", "training")["updates_in_all"]
     figures = {**total(scores.values()).summary(), "updates": updates, "free_running": summary(spoken)}
     if model.speech is not None and model.speech.quantizer is not None:
@@ -124,13 +122,7 @@ def require_trained_on(system_dir: Path, record: Mapping[str, object], test_dirs
 
 def save_scores(path: Path, scores: Mapping[str, Score]) -> None:
     """Write each utterance's sums as JSON lines, sorted by utterance."""
-    write_lines(path, (score_record(utt, scores[utt]) for utt in sorted(scores)))
-
-
-def write_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
-    """Write records as JSON lines, atomically."""
-    with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(record) + "\n" for record in records)
+    write_json_lines(path, (score_record(utt, scores[utt]) for utt in sorted(scores)))
 
 
 def scores_path(exp_dir: Path, system: str, test_set: str) -> Path:
@@ -141,12 +133,7 @@ def scores_path(exp_dir: Path, system: str, test_set: str) -> Path:
 
 def load_scores(path: Path) -> dict[str, Score]:
     """Read what `save_scores` wrote."""
-    scores = {}
-    for line in require(path, "stage 10").read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        utt = record.pop("utt")
-        scores[utt] = Score(**record)
-    return scores
+    return {record.pop("utt"): Score(**record) for record in read_json_lines(path, "stage 10")}
 
 
 def compare(a: Mapping[str, Score], b: Mapping[str, Score], seed: int = 1) -> dict[str, float]:
@@ -166,16 +153,4 @@ def compare(a: Mapping[str, Score], b: Mapping[str, Score], seed: int = 1) -> di
     difference = np.array([a[utt].nll - b[utt].nll for utt in utts])
     positions = np.array([a[utt].units + a[utt].ends for utt in utts], dtype=float)
 
-    def loss_difference(nll: np.ndarray, count: np.ndarray, axis: int = -1) -> np.ndarray:
-        return nll.sum(axis=axis) / count.sum(axis=axis)
-
-    interval = bootstrap(
-        (difference, positions), loss_difference, paired=True, vectorized=True, n_resamples=RESAMPLES,
-        method="percentile", rng=np.random.default_rng(seed), batch=1000,
-    ).confidence_interval  # fmt: skip
-    return {
-        "difference": float(loss_difference(difference, positions)),
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "utts": len(utts),
-    }
+    return bootstrap_of_sums(np.stack((difference, positions), 1), lambda sums: sums[..., 0] / sums[..., 1], seed)

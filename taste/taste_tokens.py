@@ -20,7 +20,6 @@ from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.files import read_json, sha256, write_json
 from taste.model.joint import JointModel
-from taste.progress import progress
 from taste.tables import read_table, write_table
 
 TABLE, RECORD = "utt2taste", "taste.json"
@@ -38,13 +37,8 @@ def tokenize(
     if model.speech is None or model.speech.quantizer is None:
         raise RecipeError("a system without quantizer has no TASTE tokens; train one of conf/taste_rvq.yaml's kind")
     model.eval()
-    groups = dataset.batches(batch_units)
-    batches = dataset.load(groups)
     tokens = {}
-    for batch in progress(batches, what, len(groups), "batch") if what else batches:
-        batch = batch.to(device)
-        if not batch.utts:
-            continue
+    for batch in dataset.read(batch_units, device, what):
         code = model.speech(model.lm.encode_text(batch.text_token), batch).code
         for utt, row, length in zip(batch.utts, code.cpu().numpy(), batch.text_length.tolist(), strict=True):
             tokens[utt] = row[:length]

@@ -189,10 +189,7 @@ def aggregated(model: JointModel, dataset: UnitDataset, batch_units: int, device
     """What the aggregator says of some 20,000 text tokens, or of all there are: (n, aggregator_dim)."""
     model.eval()
     vectors: list[Tensor] = []
-    for batch in dataset.load(dataset.batches(batch_units, seed=0)):
-        if not batch.utts:
-            continue
-        batch = batch.to(device)
+    for batch in dataset.read(batch_units, device, seed=0):
         z, _ = model.speech.aggregate(model.lm.encode_text(batch.text_token), batch)
         vectors.append(z[length_mask(batch.text_length, z.shape[1])])
         if sum(map(len, vectors)) >= QUANTIZER_VECTORS:

@@ -226,30 +226,28 @@ fi
 
 training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
   --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
-  --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes")
-train_threads() { echo $((($(nproc) + $1 * num_processes - 1) / ($1 * num_processes))); } # with $1 trainings at once
+  --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes"
+  --num_threads $((($(nproc) + train_jobs * num_processes - 1) / (train_jobs * num_processes))))
+# Train each of the systems $1 with the settings $2, from the system $3.
+train_systems() {
+  # shellcheck disable=SC2086  # a list
+  printf '%s\n' $1 | at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$2" \
+    --init "$exp/$3" "$data/train" "$data/dev" "$exp/{}"
+}
 
 if runs 7; then
   log "Stage 7: text only"
-  local/train.sh "${training[@]}" --num_threads "$(train_threads "$train_jobs")" --init "$lm_weights" \
-    "$data/train" "$data/dev" "$exp/text_only"
+  local/train.sh "${training[@]}" --init "$lm_weights" "$data/train" "$data/dev" "$exp/text_only"
 fi
 
 if runs 8; then
   log "Stage 8: $systems_8, each from text_only"
-  # shellcheck disable=SC2086  # a list
-  printf '%s\n' $systems_8 |
-    at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$continued_config" \
-      --init "$exp/text_only" --num_threads "$(train_threads "$train_jobs")" \
-      "$data/train" "$data/dev" "$exp/{}"
+  train_systems "$systems_8" "$continued_config" text_only
 fi
 
 if runs 9; then
   log "Stage 9: $systems_9, from taste"
-  # shellcheck disable=SC2086  # a list
-  printf '%s\n' $systems_9 |
-    at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$quantized_config" \
-      --init "$exp/taste" --num_threads "$(train_threads "$train_jobs")" "$data/train" "$data/dev" "$exp/{}"
+  train_systems "$systems_9" "$quantized_config" taste
 fi
 
 if runs 10; then

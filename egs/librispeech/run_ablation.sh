@@ -51,7 +51,7 @@ fi
 
 log() { echo "$(date '+%H:%M:%S') $*"; }
 runs() { ((stage <= $1 && $1 <= stop_stage)); }
-each_seed() { xargs -n 1 -P "$jobs" <<<"$seeds" | xargs -P "$jobs" -I '{}' "$@"; }
+each_seed() { printf '%s\n' "${all_seeds[@]}" | xargs -P "$jobs" -I '{}' "$@"; }
 
 read -ra all_layers <<<"$layers"
 read -ra all_systems <<<"$(echo "$systems" | tr '\n' ' ')"

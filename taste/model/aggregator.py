@@ -125,8 +125,8 @@ class AttentionAggregator(Aggregator):
         self, text: Tensor, text_token: Tensor, text_length: Tensor, layers: Mapping[str, Tensor], frames: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `Aggregator.forward`; the attention is that of the last layer."""
-        normalized = {name: F.layer_norm(layer, layer.shape[-1:]) for name, layer in layers.items()}
-        keys, values = normalized[self.key_layer], [normalized[name] for name in self.value_layers]
+        of_layer = {name: normalized(layer) for name, layer in layers.items()}
+        keys, values = of_layer[self.key_layer], [of_layer[name] for name in self.value_layers]
         mask = length_mask(frames, keys.shape[1])
         query = self.linear_in(text)
         z = torch.zeros_like(query)
@@ -166,13 +166,17 @@ class SpeechQueryAggregator(Aggregator):
     ) -> tuple[Tensor, Tensor]:
         """As `Aggregator.forward`, but `z` is (batch, time / stride, aggregator_dim), and the attention
         (batch, heads, time / stride, text)."""
-        asking = layers[self.key_layer][:, :: self.stride]
-        query = self.linear_in(F.layer_norm(asking, asking.shape[-1:]))
+        query = self.linear_in(normalized(layers[self.key_layer][:, :: self.stride]))
         return self.attention(query, text, [text], length_mask(text_length, text.shape[1]))
 
     def length(self, text_length: Tensor, frames: Tensor) -> Tensor:
         """As `Aggregator.length`: as many as it has frames that ask."""
         return (frames + self.stride - 1) // self.stride
+
+
+def normalized(layer: Tensor) -> Tensor:
+    """Each frame of mean 0 and variance 1: a block's raw output has a few very large dimensions."""
+    return F.layer_norm(layer, layer.shape[-1:])
 
 
 def attention_over(keys: Tensor, query: Tensor, key_weight: Tensor, heads: int, mask: Tensor) -> Tensor:

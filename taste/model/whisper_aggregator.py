@@ -6,22 +6,21 @@ import logging
 from collections.abc import Iterable, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.model import LayerNorm, ResidualAttentionBlock
 from whisper.tokenizer import get_tokenizer
 
 from taste.config import WHISPER_TEXT, ModelConfig
 from taste.errors import RecipeError
-from taste.model.aggregator import Aggregator, attention_over, read_values
+from taste.model.aggregator import Aggregator, attention_over, normalized, read_values
 from taste.model.batch import Batch
 from taste.model.text_embedding import TextEmbedding
 from taste.model.transformer import length_mask
+from taste.whisper_weights import MULTILINGUAL_VOCAB
 
 logger = logging.getLogger(__name__)
 PREFIX = 4  # start of transcript, language, task, no timestamps
 CONTEXT = WHISPER_TEXT + PREFIX  # tokens that Whisper's decoder has positions for
-MULTILINGUAL_VOCAB = 51865  # as in whisper.model.Whisper.is_multilingual
 
 
 class WhisperDecoder(Aggregator):
@@ -182,11 +181,6 @@ class WhisperAttentionAggregator(WhisperDecoder):
         mean = torch.stack(scores).mean(0)
         self.head.copy_(mean.argmax())
         logger.info("of the %d heads, number %d follows the text best (%.2f)", len(mean), self.head, mean.max())
-
-
-def normalized(layer: Tensor) -> Tensor:
-    """Each frame of mean 0 and variance 1: a block's raw output has a few very large dimensions."""
-    return F.layer_norm(layer, layer.shape[-1:])
 
 
 def identity(dim: int) -> nn.Linear:
