@@ -41,6 +41,7 @@ done
 [[ $# -eq 0 ]] || shift
 recipe=(./run.sh "$@" --skip_trained true)
 command_line="$0${options[*]:+ ${options[*]}}${*:+ -- $*}"
+recipe_options="$*"
 set -- "${options[@]}"
 . utils/parse_options.sh
 if [[ $# -gt 0 ]]; then
@@ -59,12 +60,15 @@ read -ra all_seeds <<<"$seeds"
 shallow="${all_layers[0]}" deep="${all_layers[-1]}"
 threads=$((($(nproc) + jobs - 1) / jobs))
 recipe+=(--data "$exp/data" --dump "$exp/dump" --train_jobs "$jobs")
+# Data that other options have made are made anew.
+is_made() { [[ "$(cat "$1/.made_with" 2>/dev/null)" == "$2" ]]; }
 
 if runs 1; then
   log "Ablation, stage 1: data"
-  if [[ "$(cat "$exp/data/.made_by" 2>/dev/null)" != "$command_line" ]]; then
+  made_with="layers $layers, run.sh $recipe_options"
+  if ! is_made "$exp/data" "$made_with"; then
     "${recipe[@]}" --exp "$exp" --stage 0 --stop_stage 6 --layers "$layers" --shallow_layer "$shallow" --deep_layer "$deep"
-    echo "$command_line" >"$exp/data/.made_by"
+    echo "$made_with" >"$exp/data/.made_with"
   fi
 fi
 
@@ -122,14 +126,15 @@ fi
 if runs 6 && [[ -n "$unit_layer" ]]; then
   log "Ablation, stage 6: the same with units of layer $unit_layer"
   other=(--data "$exp/data_other_units" --kmeans_layer "$unit_layer")
-  if [[ "$(cat "$exp/data_other_units/.made_by" 2>/dev/null)" != "$command_line" ]]; then
+  made_with="units of layer $unit_layer, $(cat "$exp/data/.made_with")"
+  if ! is_made "$exp/data_other_units" "$made_with"; then
     for folder in "$exp"/data/*/; do
       set="$(basename "$folder")"
       mkdir -p "$exp/data_other_units/$set"
       find "$folder" -maxdepth 1 ! -type d ! -name utt2s3 ! -name units.json -exec cp -P {} "$exp/data_other_units/$set" \;
     done
     "${recipe[@]}" "${other[@]}" --exp "$exp/grid_other_units" --stage 5 --stop_stage 5
-    echo "$command_line" >"$exp/data_other_units/.made_by"
+    echo "$made_with" >"$exp/data_other_units/.made_with"
   fi
   "${recipe[@]}" "${other[@]}" --stage 7 --stop_stage 7 --seed "${all_seeds[0]}" --exp "$exp/grid_other_units"
   grid "$exp/grid_other_units" "${other[@]}"
