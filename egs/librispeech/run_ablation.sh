@@ -10,6 +10,7 @@ seeds="1 2 3"
 jobs=2
 layers="2 4 last"
 unit_layer=2
+grid_config=
 systems="text_only_continued taste taste_attention taste_whisper taste_layer_mix taste_deep_values taste_shallow_keys
   taste_mean taste_shuffled speech_query taste_rvq1 taste_rvq2 taste_rvq taste_fsq"
 
@@ -31,6 +32,7 @@ Options (defaults):
   --jobs $jobs                 trainings at the same time
   --layers '$layers'     of the grid; the first is the shallow layer of all other systems, the last the deep one
   --unit_layer $unit_layer           of the model that the k-means units of stage 6 are made of; empty: no stage 6
+  --grid_config '$grid_config'           settings of stages 5 and 6 that differ from those of run.sh's stage 7, in place of stage 8's
   --systems '$systems'"
 
 options=() # before --
@@ -93,6 +95,7 @@ fi
 # Train and evaluate a system for each pair of layers, from $1/text_only, with further options of run.sh.
 grid() {
   local folder="$1" cells=()
+  local systems_8 options=("${@:2}" --seed "${all_seeds[0]}" --exp "$folder")
   mkdir -p "$exp/conf"
   for key in "${all_layers[@]}"; do
     for value in "${all_layers[@]}"; do
@@ -101,25 +104,16 @@ grid() {
         >"$exp/conf/k${key}_v$value.yaml"
     done
   done
-  "${recipe[@]}" "${@:2}" --stage 8 --stop_stage 8 --seed "${all_seeds[0]}" --exp "$folder" \
-    --systems_8 "text_only_continued ${cells[*]}" --system_confs "$exp/conf"
-  "${recipe[@]}" "${@:2}" --stage 10 --stop_stage 10 --seed "${all_seeds[0]}" --exp "$folder" \
-    --systems "text_only_continued ${cells[*]}"
+  systems_8="text_only_continued ${cells[*]}"
+  [[ -z "$grid_config" ]] || options+=(--continued_config "$grid_config")
+  "${recipe[@]}" "${options[@]}" --stage 8 --stop_stage 8 --systems_8 "$systems_8" --system_confs "$exp/conf"
+  "${recipe[@]}" "${options[@]}" --stage 10 --stop_stage 10 --systems "$systems_8"
 }
 
 if runs 5; then
   log "Ablation, stage 5: key layers by value layers"
   mkdir -p "$exp/grid"
-  first="../seed${all_seeds[0]}"
-  for name in text_only text_only_continued; do
-    ln -sfn "$first/$name" "$exp/grid/$name"
-  done
-  # these pairs have been trained in stage 3
-  [[ ! -f "$exp/grid/$first/taste/train.json" ]] || ln -sfn "$first/taste" "$exp/grid/k${deep}_v$shallow"
-  [[ ! -f "$exp/grid/$first/taste_deep_values/train.json" ]] ||
-    ln -sfn "$first/taste_deep_values" "$exp/grid/k${deep}_v$deep"
-  [[ ! -f "$exp/grid/$first/taste_shallow_keys/train.json" ]] ||
-    ln -sfn "$first/taste_shallow_keys" "$exp/grid/k${shallow}_v$shallow"
+  ln -sfn "../seed${all_seeds[0]}/text_only" "$exp/grid/text_only"
   grid "$exp/grid"
 fi
 
