@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import yaml
 from taste.errors import RecipeError
 from taste.files import require
 from taste.precision import CHOICES as DTYPES
+
+T = typing.TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,7 @@ def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> C
         if not equals:
             raise RecipeError(f"{override!r}: an override reads key=value")
         values[key], origin[key] = yaml.safe_load(value), "the command line"
-    known = {field.name for kind in (ModelConfig, TrainConfig) for field in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise RecipeError(f"{origin[key]}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
-    if missing := sorted(known - set(values)):
-        raise RecipeError(f"{', '.join(map(str, paths))}: no value for {', '.join(missing)}")
+    _check_names((ModelConfig, TrainConfig), values, origin, paths)
     config = Config(_fill(ModelConfig, values, origin), _fill(TrainConfig, values, origin))
     _check(config, origin)
     return config
@@ -139,7 +136,24 @@ def load_config(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> C
 
 def save_config(config: Config) -> str:
     """The configuration as YAML that `load_config` reads: one setting a line, in a fixed order."""
-    return yaml.safe_dump({**vars(config.model), **vars(config.train)}, sort_keys=False, default_flow_style=None)
+    return dump_settings({**vars(config.model), **vars(config.train)})
+
+
+def load_settings(kind: type[T], path: str | Path) -> T:
+    """Read one YAML file into a dataclass, all of whose fields it has to name.
+
+    Raises:
+        RecipeError: as `load_config`.
+    """
+    values = _read_mapping(require(path, "the recipe's conf/ directory"))
+    origin = dict.fromkeys(values, str(path))
+    _check_names((kind,), values, origin, [path])
+    return _fill(kind, values, origin)
+
+
+def dump_settings(settings: Mapping[str, object]) -> str:
+    """Settings as YAML, one a line, in their order."""
+    return yaml.safe_dump(dict(settings), sort_keys=False, default_flow_style=None)
 
 
 def _likes(path: Path) -> dict[Path, dict[str, object]]:
@@ -162,6 +176,18 @@ def _read_mapping(path: Path) -> dict[str, object]:
     if not isinstance(mapping, dict):
         raise RecipeError(f"{path} holds no settings; it should hold one `name: value` a line")
     return mapping
+
+
+def _check_names(
+    kinds: Sequence[type], values: Mapping[str, object], origin: Mapping[str, str], paths: Sequence[str | Path]
+) -> None:
+    """Refuse settings that no field of `kinds` has, and fields without a value."""
+    known = {field.name for kind in kinds for field in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"{origin[key]}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+    if missing := sorted(known - set(values)):
+        raise RecipeError(f"{', '.join(map(str, paths))}: no value for {', '.join(missing)}")
 
 
 def _fill(kind: type, values: dict[str, object], origin: dict[str, str]) -> typing.Any:

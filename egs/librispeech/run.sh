@@ -57,6 +57,11 @@ systems_9="taste_rvq"
 system_confs=
 skip_trained=false
 systems="text_only text_only_continued taste taste_rvq"
+# waveforms
+vocoder=griffinlim
+griffinlim_config=conf/griffinlim.yaml
+cosyvoice_code=
+heard_systems="text_only_continued taste taste_rvq"
 # jobs
 nj=2
 set_jobs=1
@@ -78,7 +83,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
       from text_only
    9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
-  11  units to waveform                        not built yet
+  11  units to waveforms                       exp/griffinlim, exp/<system>/wav
   12  score                                    not built yet
   13  report                                   not built yet
 
@@ -124,6 +129,10 @@ Options (defaults):
   --system_confs '$system_confs'         folder with <system>.yaml of systems that conf/ at the top has not
   --skip_trained $skip_trained     leave a system that has been trained with the same settings as it is
   --systems '$systems'   to be evaluated
+  --vocoder $vocoder             griffinlim, which stage 11 trains, or cosyvoice (flow and HiFT of CosyVoice-300M)
+  --griffinlim_config $griffinlim_config
+  --cosyvoice_code '$cosyvoice_code'              checkout of CosyVoice for --vocoder cosyvoice, in place of the package
+  --heard_systems '$heard_systems'   whose units become waveforms, beside the recordings' own
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
@@ -257,6 +266,18 @@ if runs 10; then
     --made_by "$command_line" --seed "$seed" --device "$device"
 fi
 
-not_built 11 "turning units into waveforms"
+if runs 11; then
+  log "Stage 11: waveforms by $vocoder"
+  vocoder_dir="$cosyvoice_dir"
+  if [[ "$vocoder" == griffinlim ]]; then
+    vocoder_dir="$exp/griffinlim"
+    local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
+      --device "$device" --allow_pipes "$allow_pipes"
+  fi
+  # shellcheck disable=SC2086
+  local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts \
+    --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" --device "$device" \
+    ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
+fi
 not_built 12 "scoring waveforms"
 not_built 13 "the report"
