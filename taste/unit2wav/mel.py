@@ -12,9 +12,9 @@ from torchaudio.transforms import GriffinLim, InverseMelScale, MelSpectrogram
 
 from taste.audio import SAMPLE_RATE
 
-MELS = 80
+MELS = 64
 FRAME_RATE = 100  # frames a second
-FFT = {"n_fft": 1024, "win_length": 640, "hop_length": SAMPLE_RATE // FRAME_RATE}
+FFT = {"n_fft": 512, "win_length": 512, "hop_length": SAMPLE_RATE // FRAME_RATE}
 MEL = {"n_mels": MELS, "sample_rate": SAMPLE_RATE, "norm": "slaney", "mel_scale": "slaney"}
 FLOOR = 1e-5  # of a magnitude, before the logarithm
 ITERATIONS = 32  # of Griffin-Lim
