@@ -70,8 +70,8 @@ class UnitAligner:
         self.usual_duration = {word: float(np.exp(np.mean(np.log(each)))) for word, each in lengths.items()}
         self.words = {word: _log_probability(count, prior) for word, count in counts.items()}
 
-    def durations(self, ids: Sequence[int], words: Sequence[str]) -> np.ndarray:
-        """The seconds of each word: (words,).
+    def times(self, ids: Sequence[int], words: Sequence[str]) -> np.ndarray:
+        """Start and end of each word in seconds: (words, 2).
 
         Raises:
             UtteranceError: a word does not occur in the training data, or there are too few units for the words.
@@ -86,9 +86,13 @@ class UnitAligner:
         emission = np.concatenate(states)[:, np.asarray(ids)]
         is_silence = np.concatenate([np.arange(len(state)) == (0 if len(state) == 1 else -1) for state in states])
         path = likeliest_path(emission, is_silence)
-        word_of_state = np.repeat(np.arange(len(states)), [len(state) for state in states])
-        found = np.bincount(word_of_state[path], minlength=len(states))
-        return found[1::2] / self.rate
+        part = np.repeat(np.arange(len(states)), [len(state) for state in states])[path]  # 2 w + 1 in word w
+        numbers = 2 * np.arange(len(words)) + 1
+        return np.stack((np.searchsorted(part, numbers), np.searchsorted(part, numbers, side="right")), 1) / self.rate
+
+    def durations(self, ids: Sequence[int], words: Sequence[str]) -> np.ndarray:
+        """The seconds of each word: (words,); errors as of `times`."""
+        return np.diff(self.times(ids, words))[:, 0]
 
 
 def likeliest_path(emission: np.ndarray, may_be_skipped: np.ndarray) -> np.ndarray:
