@@ -59,7 +59,7 @@ class CosyvoiceVocoder:
         expected = units_record(properties.get("weights_sha256"))  # not known of units that came from elsewhere
         if name := first_difference(dict(properties), expected):
             raise RecipeError(
-                f"{where}: {name} is {properties.get(name)}, but the vocoder {self.name} knows only the units of {MODEL}, "
+                f"{where}: {name} is {properties.get(name)}, but the vocoder {self.name} knows only units of {MODEL}, "
                 f"whose {name} is {expected[name]}; make units with --units_backend cosyvoice (stage 5), or take the "
                 "vocoder that belongs to these"
             )
