@@ -20,9 +20,12 @@ def main() -> None:
     parser.add_argument("--test_sets", nargs="+", required=True, help="names of the sets")
     parser.add_argument("--vocoder", choices=VOCODERS, default="griffinlim", help="(default: griffinlim)")
     parser.add_argument("--vocoder_dir", type=Path, required=True, help="exp/griffinlim, or that of CosyVoice-300M")
+    parser.add_argument(
+        "--cosyvoice_code", type=Path, help="checkout of FunAudioLLM/CosyVoice, in place of the package"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
-    vocoder = load_vocoder(options.vocoder, options.vocoder_dir, torch.device(options.device))
+    vocoder = load_vocoder(options.vocoder, options.vocoder_dir, torch.device(options.device), options.cosyvoice_code)
     data_dirs = [options.data_dir / name for name in options.test_sets]
     reconstruct(options.exp_dir, options.systems, data_dirs, vocoder)
 

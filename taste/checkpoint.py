@@ -69,12 +69,21 @@ def load_llm(path: str | Path) -> dict[str, Tensor]:
     Raises:
         RecipeError: the file is missing, cut short, or holds anything but tensors.
     """
+    return {LM + name: tensor for name, tensor in load_cosyvoice_weights(path).items()}
+
+
+def load_cosyvoice_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read `llm.pt`, `flow.pt` or `hift.pt` of CosyVoice-300M, or of its recipe, under upstream's names.
+
+    Raises:
+        RecipeError: the file is missing, cut short, or holds anything but tensors.
+    """
     weights = load_torch(require(path, "stage 3"), "fetch it again")
     if isinstance(weights, dict):  # upstream's training adds these two numbers to the tensors
         weights = {name: value for name, value in weights.items() if name not in ("epoch", "step")}
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise RecipeError(f"{path} holds no table of tensors; CosyVoice's llm.pt is a state dict")
-    return {LM + name: tensor for name, tensor in weights.items()}
+        raise RecipeError(f"{path} holds no table of tensors; CosyVoice's .pt files are state dicts")
+    return weights
 
 
 def save_llm(path: str | Path, model: JointModel) -> None:

@@ -104,11 +104,11 @@ def replace_tokens(
     return made
 
 
-def _places(
-    utt: str, tokens: Mapping[str, np.ndarray], word_tokens: Mapping[str, Sequence[int]]
-) -> list[slice]:
+def _places(utt: str, tokens: Mapping[str, np.ndarray], word_tokens: Mapping[str, Sequence[int]]) -> list[slice]:
     """Where the tokens of each word stand."""
     ends = np.cumsum(word_tokens[utt])
     if ends[-1] != len(tokens[utt]):
-        raise UtteranceError(f"{utt} has {len(tokens[utt])} TASTE tokens, but {ends[-1]} text tokens; run stage 10 again")
+        raise UtteranceError(
+            f"{utt} has {len(tokens[utt])} TASTE tokens, but {ends[-1]} text tokens; run stage 10 again"
+        )
     return [slice(int(end - length), int(end)) for end, length in zip(ends, word_tokens[utt], strict=True)]
