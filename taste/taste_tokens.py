@@ -20,7 +20,7 @@ from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.files import read_json, sha256, write_json
 from taste.model.joint import JointModel
-from taste.tables import read_table, write_table
+from taste.tables import read_int_table, read_table, write_table
 
 TABLE, RECORD = "utt2taste", "taste.json"
 
@@ -54,6 +54,13 @@ def write_tokens(folder: Path, tokens: Mapping[str, np.ndarray], system_dir: Pat
     """
     write_json(folder / RECORD, {"codebook_sizes": sizes, "weights_sha256": sha256(system_dir / BEST)})
     write_table(folder / TABLE, {utt: " ".join(map(str, rows.flatten().tolist())) for utt, rows in tokens.items()})
+
+
+def read_tokens(folder: Path) -> dict[str, np.ndarray]:
+    """Read what `write_tokens` wrote: (text tokens, codebooks) of each utterance."""
+    codebooks = len(read_json(folder / RECORD, "local/write_tokens.py")["codebook_sizes"])
+    table = read_int_table(folder / TABLE, "local/write_tokens.py")
+    return {utt: np.array(row).reshape(-1, codebooks) for utt, row in table.items()}
 
 
 def check_record(folder: Path, system_dir: Path) -> dict[str, Any]:

@@ -62,6 +62,7 @@ vocoder=griffinlim
 griffinlim_config=conf/griffinlim.yaml
 cosyvoice_code=
 heard_systems="text_only_continued taste taste_rvq"
+edited_system=taste_rvq
 # jobs
 nj=2
 set_jobs=1
@@ -133,6 +134,7 @@ Options (defaults):
   --griffinlim_config $griffinlim_config
   --cosyvoice_code '$cosyvoice_code'              checkout of CosyVoice for --vocoder cosyvoice, in place of the package
   --heard_systems '$heard_systems'   whose units become waveforms, beside the recordings' own
+  --edited_system '$edited_system'       in which TASTE tokens of words are exchanged, where word times are known; empty: none
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
@@ -274,10 +276,13 @@ if runs 11; then
     local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
       --device "$device" --allow_pipes "$allow_pipes"
   fi
+  waves=(--vocoder "$vocoder" --vocoder_dir "$vocoder_dir" ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
+    --device "$device")
   # shellcheck disable=SC2086
-  local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts \
-    --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" --device "$device" \
-    ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
+  local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
+  if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
+    local/edit_words.py "$exp" "$data/train" "$data/${test_parts%% *}" --system "$edited_system" --seed "$seed" "${waves[@]}"
+  fi
 fi
 not_built 12 "scoring waveforms"
 not_built 13 "the report"

@@ -1,0 +1,185 @@
+"""What an edit of TASTE tokens does to the speech: measured on a set, and some of it made audible (stage 11)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from taste.audio import read_audio
+from taste.checkpoint import load_system
+from taste.dataset import UnitDataset
+from taste.editing import BEFORE, EDITED, RANDOM, Edit, choose_edits, replace_tokens
+from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.files import write_json
+from taste.free_running import correlation, make_aligner, speak
+from taste.model.sampling import Sampling
+from taste.prepare_audio import to_speech
+from taste.progress import progress
+from taste.provenance import provenance
+from taste.reconstruction import write_waveforms
+from taste.results import FREE_RUNNING_BATCH
+from taste.scores.acoustics import F0_RATE, analyse
+from taste.tables import read_int_table, read_table, write_table
+from taste.taste_tokens import TABLE, check_record, read_tokens, write_tokens
+from taste.unit2wav.vocoder import Vocoder
+from taste.unit_alignment import UnitAligner, read_words
+
+LEAST_VOICED = 5  # frames that a word must have for its pitch
+
+
+def edit_set(
+    exp_dir: Path, system: str, train_dir: Path, data_dir: Path, vocoder: Vocoder, sampling: Sampling, seed: int,
+    heard: int, device: torch.device,
+) -> dict[str, Any]:  # fmt: skip
+    """Edit the utterances of a set, let the system speak them, and measure the words.
+
+    Writes into `exp_dir/edits/`: `edits.json`; and of `before`, `edited` and `random` the tokens, the units, and the
+    waveforms of `heard` utterances in `<variant>/wav/`.
+
+    Args:
+        system: with a quantizer, evaluated by stage 10, which keeps its TASTE tokens.
+        train_dir: has the word times that tell where words are in units.
+        heard: how many utterances become waveforms; their pitch is measured.
+        seed: of the choice of edits, the random tokens and the sampling, which is the same for all three.
+
+    Returns:
+        What `edits.json` holds: `summary`, see `summarize`, and `examples`, the utterances that became waveforms.
+
+    Raises:
+        RecipeError: the system has no TASTE tokens of the set, or word times are not known.
+    """
+    system_dir, edits_dir = exp_dir / system, exp_dir / "edits"
+    check_record(system_dir / "tokens" / data_dir.name, system_dir)
+    config, model = load_system(system_dir, device)
+    rate = UnitDataset(data_dir, config.model).units_record["rate"]
+    aligner = make_aligner(train_dir, [data_dir], config.model.speech_token_size, rate)
+    if aligner is None:
+        raise RecipeError(f"{train_dir} or {data_dir} has no utt2words; edits are measured where word times are known")
+    tokens = read_tokens(system_dir / "tokens" / data_dir.name)
+    edits = choose_edits(data_dir, seed)
+    made = replace_tokens(edits, tokens, read_int_table(data_dir / "utt2word_tokens", "stage 4"), seed)
+    chosen = sorted(np.random.default_rng(seed).permutation(sorted(edits))[:heard].tolist())
+    batch_units = FREE_RUNNING_BATCH * config.train.batch_units
+    times: dict[str, dict[str, np.ndarray]] = {}
+    words = read_words(data_dir / "utt2words")
+    shutil.rmtree(edits_dir, ignore_errors=True)
+    for variant, variant_tokens in made.items():
+        folder = edits_dir / variant
+        write_tokens(folder, variant_tokens, system_dir, model.speech.quantizer.sizes)
+        dataset = UnitDataset(data_dir, config.model, folder / TABLE)
+        spoken = speak(model, dataset, sampling, seed, batch_units, device, what=f"{system}, {variant}")
+        units = {utt: each.units for utt, each in spoken.items()}
+        write_table(folder / "utt2s3", {utt: " ".join(map(str, ids)) for utt, ids in units.items()})
+        times[variant] = align(aligner, units, words)
+        write_table(folder / "heard", {utt: " ".join(map(str, units[utt])) for utt in chosen})
+        write_waveforms(folder / "heard", data_dir, folder / "wav", vocoder)
+    recorded = {utt: np.array([[start, end] for _, start, end in each]) for utt, each in words.items()}
+    durations = {name: {utt: np.diff(each)[:, 0] for utt, each in table.items()} for name, table in times.items()}
+    own = {utt: np.diff(each)[:, 0] for utt, each in recorded.items()}
+    pitches = {name: pitch_of(edits_dir / name / "wav/wav.scp", times[name], chosen) for name in made}
+    donors = sorted({edits[utt].donor for utt in chosen})
+    own_pitches = pitch_of(data_dir / "wav.scp", recorded, [*chosen, *donors])
+    summary = {
+        "system": system, "set": data_dir.name, "seed": seed, "utts": len(edits), "heard": len(chosen),
+        **{
+            f"{variant}_{what}": figures
+            for variant in (EDITED, RANDOM)
+            for what, values, original in (("duration", durations, own), ("pitch", pitches, own_pitches))
+            for figures in [summarize(edits.values(), values[BEFORE], values[variant], original)]
+        },
+    }  # fmt: skip
+    examples = [_example(edits[utt], data_dir, edits_dir) for utt in chosen]
+    result = {"summary": summary, "examples": examples, **provenance()}
+    write_json(edits_dir / "edits.json", result)
+    return result
+
+
+def align(
+    aligner: UnitAligner, units: Mapping[str, Sequence[int]], words: Mapping[str, Sequence[tuple[str, float, float]]]
+) -> dict[str, np.ndarray]:
+    """Start and end in seconds of each word, (words, 2), in units; utterances that cannot be aligned are left out."""
+    skipped = Skipped("words of edited utterances")
+    found = {}
+    for utt, ids in units.items():
+        try:
+            found[utt] = aligner.times(ids, [word for word, _, _ in words[utt]])
+        except UtteranceError as error:
+            skipped.add(utt, error)
+    skipped.report(len(units), may_be_all=True)
+    return found
+
+
+def pitch_of(wav_scp: Path, times: Mapping[str, np.ndarray], utts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The median F0 of each word in Hz, (words,); NaN where a word has hardly a voice.
+
+    Args:
+        times: start and end of each word in seconds, (words, 2), of each utterance.
+    """
+    sources = read_table(wav_scp, "stage 11")
+    pitches = {}
+    for utt in progress([utt for utt in utts if utt in times and utt in sources], f"pitch of {wav_scp}"):
+        f0 = analyse(to_speech(*read_audio(sources[utt]))).f0
+        frames = np.round(times[utt] * F0_RATE).astype(int)
+        voices = [voice[np.isfinite(voice)] for voice in (f0[start:end] for start, end in frames)]
+        pitches[utt] = np.array([np.median(voice) if len(voice) >= LEAST_VOICED else np.nan for voice in voices])
+    return pitches
+
+
+def summarize(
+    edits: Sequence[Edit],
+    before: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+    recorded: Mapping[str, np.ndarray],
+) -> dict[str, float | int | None]:
+    """How much a figure of words changes by edits.
+
+    Args:
+        before, after: the figure of each word of the speech that is made, (words,).
+        recorded: of each word of the recordings.
+
+    Returns:
+        `edited_change` and `untouched_change`, the median of the factor by which edited words and the others of the
+        same utterances change, upwards or downwards, minus one; `follows`, the correlation over edited words of the
+        logarithms of that factor and of the donor's recorded figure divided by the utterance's own; and the numbers of
+        words.
+    """
+    changes: list[float] = []
+    untouched: list[float] = []
+    wanted: list[float] = []
+    for edit in edits:
+        if not all(edit.utt in table for table in (before, after, recorded)) or edit.donor not in recorded:
+            continue
+        change = np.log(after[edit.utt] / before[edit.utt])
+        numbers = [own for own, _ in edit.words]
+        untouched += np.delete(change, numbers).tolist()
+        changes += change[numbers].tolist()
+        wanted += [float(np.log(recorded[edit.donor][its] / recorded[edit.utt][own])) for own, its in edit.words]
+    edited = np.array([changes, wanted])
+    known = np.isfinite(edited[0])
+    followed = np.isfinite(edited).all(0)
+    rest = np.array(untouched)[np.isfinite(untouched)]
+    return {
+        "edited_change": _median_factor(edited[0, known]),
+        "untouched_change": _median_factor(rest),
+        "follows": correlation(*edited[:, followed]),
+        "edited_words": int(known.sum()),
+        "untouched_words": len(rest),
+    }
+
+
+def _median_factor(logarithms: np.ndarray) -> float | None:
+    return float(np.exp(np.median(np.abs(logarithms))) - 1) if len(logarithms) else None
+
+
+def _example(edit: Edit, data_dir: Path, edits_dir: Path) -> dict[str, Any]:
+    text = read_table(data_dir / "text", "stage 1")[edit.utt]
+    wav = {variant: f"edits/{variant}/wav/{edit.utt}.wav" for variant in (BEFORE, EDITED, RANDOM)}
+    original = read_table(data_dir / "wav.scp", "stage 1")[edit.utt]
+    words = [text.split()[own] for own, _ in edit.words]
+    return {**asdict(edit), "words": words, "text": text, "wav": {"original": original, **wav}}
