@@ -7,21 +7,19 @@ as `LC_ALL=C sort` does, which is the order of bytes.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
+import operator
 import re
 import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress, groupby, repeat
+from itertools import compress, groupby, islice
 from pathlib import Path
+from typing import BinaryIO
 
 from taste.errors import RecipeError
 from taste.files import atomic_path
-
-logger = logging.getLogger(__name__)
 
 # What the lines of a table are about. Names that are not matched are none of a data directory's business.
 KINDS = {
@@ -34,6 +32,7 @@ RECORDS = ("units.json", "feats.json", "tokens.json", "spk_emb.json", "frame_shi
 PARTIAL = ("utt2words",)  # may lack utterances
 
 BLOCK_BYTES = 1 << 20
+BLOCK_LINES = 1 << 14
 UTT_IN_JSON = re.compile(rb'\{"utt": "([^"\\]+)"')
 
 
@@ -87,26 +86,65 @@ def require_data_dir(data_dir: str | Path) -> Path:
     return data_dir
 
 
-def keyed_lines(path: Path) -> Iterator[tuple[list[bytes], list[bytes]]]:
+class KnownIds:
+    """The ids that tables are expected to hold, in order.
+
+    Lines that begin with the ids expected next need not be taken apart, which is most of the time that reading takes.
+    """
+
+    def __init__(self, ids: Sequence[bytes] = ()) -> None:
+        self.ids = ids
+        self._starts: dict[bool, list[bytes]] = {}
+
+    def line_ids(self, name: str, lines: Sequence[bytes], position: int) -> Sequence[bytes]:
+        """The ids of lines of the file `name`, as the function `line_ids` reads them.
+
+        Args:
+            name: the file's name.
+            lines: some of its lines.
+            position: how many lines are before them.
+        """
+        expected = slice(position, position + len(lines))
+        starts = self._line_starts(name.endswith(".jsonl"))[expected]
+        if len(starts) == len(lines) and all(map(bytes.startswith, lines, starts)):
+            return self.ids[expected]
+        return line_ids(name, lines)
+
+    def _line_starts(self, is_json: bool) -> list[bytes]:
+        if is_json not in self._starts:
+            self._starts[is_json] = [b'{"utt": "%b"' % key if is_json else key + b" " for key in self.ids]
+        return self._starts[is_json]
+
+
+def keyed_lines(path: Path, known: KnownIds | None = None) -> Iterator[tuple[Sequence[bytes], list[bytes]]]:
     """Read a table in blocks of about a megabyte.
 
+    Args:
+        path: the table.
+        known: the ids that it probably holds.
+
     Yields:
-        The ids and the lines of a block, each line with its newline.
+        The ids and the lines of a block, without newlines.
 
     Raises:
         RecipeError: a line without an id, with file and line.
     """
+    known = known or KnownIds()
     number = 0
+    for lines in line_blocks(path):
+        keys = known.line_ids(path.name, lines, number)
+        if b"" in keys:
+            number += keys.index(b"") + 1
+            raise RecipeError(f"{path}:{number}: a line without an id; utils/fix_data_dir.sh removes it")
+        number += len(lines)
+        yield keys, lines
+
+
+def line_blocks(path: Path) -> Iterator[list[bytes]]:
+    """The lines of a file without their newlines, in blocks of about a megabyte."""
     with open(path, "rb") as stream:
-        while lines := stream.readlines(BLOCK_BYTES):
-            if not lines[-1].endswith(b"\n"):
-                lines[-1] += b"\n"
-            keys = line_ids(path.name, lines)
-            if b"" in keys:
-                number += keys.index(b"") + 1
-                raise RecipeError(f"{path}:{number}: a line without an id; utils/fix_data_dir.sh removes it")
-            number += len(lines)
-            yield keys, lines
+        while block := stream.read(BLOCK_BYTES) + stream.readline():
+            yield block.removesuffix(b"\n").split(b"\n")
 
 
 def line_ids(name: str, lines: Sequence[bytes]) -> list[bytes]:
@@ -128,38 +166,40 @@ def _json_utt(line: bytes) -> bytes:
         return b""
 
 
-def read_utt2spk(path: Path) -> dict[bytes, bytes]:
+def read_utt2spk(path: Path) -> tuple[list[bytes], list[bytes]]:
     """Read `utt2spk` in its own order.
+
+    Returns:
+        The utterances, and the speaker of each.
 
     Raises:
         RecipeError: the file is empty, a line has not two fields, or an utterance occurs twice; with file and line.
     """
-    lines = path.read_bytes().splitlines()
-    try:
-        utt2spk: dict[bytes, bytes] = dict(map(bytes.split, lines))  # type: ignore[arg-type]
-    except ValueError:
-        utt2spk = {}
-    if not lines:
+    content = path.read_bytes()
+    if not content:
         raise RecipeError(f"empty file {path}")
-    if len(utt2spk) != len(lines):
-        raise _bad_utt2spk(path, lines)
-    return utt2spk
-
-
-def _bad_utt2spk(path: Path, lines: Sequence[bytes]) -> RecipeError:
-    seen: set[bytes] = set()
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if len(fields) != 2:
-            return RecipeError(
-                f"{path}:{number}: 'utt spk' is expected, got {show(line)} ({len(fields)} fields); "
-                "an id cannot hold a space"
+    fields = content.split()
+    utts, spks = fields[::2], fields[1::2]
+    rebuilt = b"\n".join(map(b" ".join, zip(utts, spks)))  # noqa: B905 (a last utterance without speaker is found below)
+    if rebuilt != content.removesuffix(b"\n"):
+        lines = content.splitlines()
+        fields_of_lines = [line.split() for line in lines]
+        if number := next((n for n, fields in enumerate(fields_of_lines, start=1) if len(fields) != 2), 0):
+            raise RecipeError(
+                f"{path}:{number}: 'utt spk' is expected, got {show(lines[number - 1])} "
+                f"({len(fields_of_lines[number - 1])} fields); an id cannot hold a space"
             )
-        if fields[0] in seen:
-            utt = show(fields[0])
-            return RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
-        seen.add(fields[0])
-    return RecipeError(f"{path}: malformed")
+    if not is_ascending(utts) and len(set(utts)) < len(utts):
+        seen: set[bytes] = set()
+        number = next(n for n, utt in enumerate(utts, start=1) if utt in seen or seen.add(utt))  # type: ignore[func-returns-value]
+        utt = show(utts[number - 1])
+        raise RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
+    return utts, spks
+
+
+def is_ascending(ids: Sequence[bytes]) -> bool:
+    """Whether ids are sorted, and none occurs twice."""
+    return all(map(operator.lt, ids, islice(ids, 1, None)))
 
 
 def show(id_or_line: bytes) -> str:
@@ -185,22 +225,27 @@ def read_spk2utt(path: Path) -> dict[bytes, list[bytes]]:
     return spk2utt
 
 
-def utt2spk_to_spk2utt(utt2spk: Mapping[bytes, bytes], utts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """The utterances of each speaker, speakers and utterances in the order in which they occur in `utts`."""
+def utt2spk_to_spk2utt(utts: Iterable[bytes], spks: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """The utterances of each speaker, speakers and utterances in the order in which they occur.
+
+    Args:
+        utts: utterances.
+        spks: the speaker of each.
+    """
     spk2utt: dict[bytes, list[bytes]] = {}
-    for spk, run in groupby(utts, utt2spk.__getitem__):
-        spk2utt.setdefault(spk, []).extend(run)
+    for spk, run in groupby(zip(utts, spks, strict=True), operator.itemgetter(1)):
+        spk2utt.setdefault(spk, []).extend(map(operator.itemgetter(0), run))
     return spk2utt
 
 
 def spk2utt_lines(spk2utt: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
     """The lines of `spk2utt`: a speaker and its utterances."""
-    return (b"%s %s\n" % (spk, b" ".join(utts)) for spk, utts in spk2utt.items())
+    return (b"%b %b" % (spk, b" ".join(utts)) for spk, utts in spk2utt.items())
 
 
 def utt2spk_lines(spk2utt: Mapping[bytes, Sequence[bytes]]) -> Iterator[bytes]:
     """The lines of `utt2spk`, from `spk2utt` and in its order."""
-    return (b"%s %s\n" % (utt, spk) for spk, utts in spk2utt.items() for utt in utts)
+    return (b"%b %b" % (utt, spk) for spk, utts in spk2utt.items() for utt in utts)
 
 
 def input_path(arguments: Sequence[str]) -> Path:
@@ -211,7 +256,15 @@ def input_path(arguments: Sequence[str]) -> Path:
 def print_lines(lines: Iterable[bytes]) -> None:
     """Write lines to standard output; where the reader of a pipe has enough (`| head`), the process ends quietly."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.stdout.buffer.writelines(lines)
+    write_lines(sys.stdout.buffer, lines)
+
+
+def write_lines(stream: BinaryIO, lines: Iterable[bytes]) -> None:
+    """Write lines, each with a newline behind it."""
+    lines = iter(lines)
+    while block := list(islice(lines, BLOCK_LINES)):
+        stream.write(b"\n".join(block))
+        stream.write(b"\n")
 
 
 def filter_lines(table: Path, id_list: Path, field: int = 1, exclude: bool = False) -> Iterator[bytes]:
@@ -234,7 +287,7 @@ def filter_lines(table: Path, id_list: Path, field: int = 1, exclude: bool = Fal
         if field > 1:
             keys = [_field(table, number + index, line, field) for index, line in enumerate(lines, start=1)]
         number += len(lines)
-        yield from compress(lines, ((key in ids) != exclude for key in keys))
+        yield from compress(lines, [(key in ids) != exclude for key in keys])
 
 
 def _field(path: Path, number: int, line: bytes, field: int) -> bytes:
@@ -242,110 +295,3 @@ def _field(path: Path, number: int, line: bytes, field: int) -> bytes:
     if len(fields) < field:
         raise RecipeError(f"{path}:{number}: {show(line)} has no field {field}")
     return fields[field - 1]
-
-
-def write_parts(
-    data_dir: Path, utt2spk: Mapping[bytes, bytes], parts: Sequence[Sequence[bytes]], part_dirs: Sequence[Path]
-) -> None:
-    """Write data directories that each hold some utterances of another: lines as they are and in their order.
-
-    Records are copied, links between tables stay links, and utterances that a table lacks are counted in a warning.
-    Every file appears under its name when it is complete, and `utt2spk` comes last: while it is older than its
-    source, the parts are not finished.
-
-    Args:
-        data_dir: the directory to part.
-        utt2spk: its `utt2spk`.
-        parts: the utterances of each part; an utterance is in one part at most.
-        part_dirs: the directories to write.
-    """
-    spk2utts = [utt2spk_to_spk2utt(utt2spk, utts) for utts in parts]
-    indices = [(index,) for index in range(len(parts))]
-    utt_parts: dict[bytes, tuple[int, ...]] = dict.fromkeys(utt2spk, ())
-    for index, utts in zip(indices, parts, strict=True):
-        utt_parts.update(zip(utts, repeat(index)))
-    part_sets = {
-        "utt": utt_parts,
-        "spk": _parts_of_owners((spk, index) for index, spks in zip(indices, spk2utts, strict=True) for spk in spks),
-        "reco": _recording_parts(data_dir, utt_parts),
-    }
-    for directory, spk2utt in zip(part_dirs, spk2utts, strict=True):
-        _copy_records_and_links(data_dir, directory)
-        with atomic_path(directory / "spk2utt") as partial, open(partial, "wb") as stream:
-            stream.writelines(spk2utt_lines(spk2utt))
-    for path in sorted(tables(data_dir), key=lambda path: path.name == "utt2spk"):
-        if path.name == "spk2utt":
-            continue
-        kind = kind_of(path.name)
-        wanted = part_sets[kind or "utt"]
-        found, expected = _distribute(path, wanted, part_dirs), sum(map(bool, wanted.values()))
-        if found < expected and kind != "spk" and path.name not in PARTIAL:
-            logger.warning(
-                "%s has only %d of %d utterances; utils/fix_data_dir.sh %s leaves out the others everywhere",
-                *(path, found, expected, data_dir),
-            )
-
-
-def _parts_of_owners(pairs: Iterable[tuple[bytes, tuple[int, ...]]]) -> dict[bytes, tuple[int, ...]]:
-    """The parts of speakers or recordings from those of their utterances."""
-    owners: dict[bytes, dict[int, None]] = {}
-    for owner, index in pairs:
-        owners.setdefault(owner, {}).update(zip(index, repeat(None)))
-    return {owner: tuple(indices) for owner, indices in owners.items()}
-
-
-def _recording_parts(data_dir: Path, utt_parts: dict[bytes, tuple[int, ...]]) -> dict[bytes, tuple[int, ...]]:
-    segments = data_dir / "segments"
-    if not segments.is_file():
-        return utt_parts
-    pairs = []
-    for keys, lines in keyed_lines(segments):
-        for utt, line in zip(keys, lines, strict=True):
-            if utt in utt_parts:
-                pairs.append((line.split(None, 2)[1], utt_parts[utt]))
-    return _parts_of_owners(pairs)
-
-
-def _distribute(path: Path, wanted: Mapping[bytes, tuple[int, ...]], part_dirs: Sequence[Path]) -> int:
-    """Write each line of `path` to the parts of its id; returns how many lines belong to a part."""
-    found = 0
-    with contextlib.ExitStack() as stack:
-        outputs = [stack.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
-        for output in outputs:
-            output.touch()
-        ordered_keys, ordered_indices, position = list(wanted), list(wanted.values()), 0
-        for keys, lines in keyed_lines(path):
-            end = position + len(keys)
-            if keys == ordered_keys[position:end]:  # in step with utt2spk, which saves a million look-ups
-                indices = ordered_indices[position:end]
-            else:
-                indices = [wanted.get(key, ()) for key in keys]
-            position = end
-            found += sum(map(bool, indices))
-            for index, chosen in _chosen_lines(indices, lines).items():
-                with open(outputs[index], "ab") as stream:
-                    stream.writelines(chosen)
-    return found
-
-
-def _chosen_lines(indices: list[tuple[int, ...]], lines: list[bytes]) -> dict[int, list[bytes]]:
-    """The lines of each part, given the parts of each line."""
-    distinct = set(indices) - {()}
-    if len(distinct) <= 1:  # the common case, as files are sorted and parts are ranges of them
-        chosen = list(compress(lines, indices))
-        return dict.fromkeys(*distinct, chosen) if distinct else {}
-    collected: dict[int, list[bytes]] = {}
-    for line_indices, line in zip(indices, lines, strict=True):
-        for index in line_indices:
-            collected.setdefault(index, []).append(line)
-    return collected
-
-
-def _copy_records_and_links(data_dir: Path, directory: Path) -> None:
-    for name in RECORDS:
-        if (data_dir / name).is_file():
-            with atomic_path(directory / name) as partial:
-                shutil.copyfile(data_dir / name, partial)
-    for name, target in links(data_dir).items():
-        with atomic_path(directory / name) as partial:
-            partial.symlink_to(target)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import filecmp
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
 from pathlib import Path
 
 from taste.data_dir import (
     PARTIAL,
+    KnownIds,
     back_up,
-    keyed_lines,
+    is_ascending,
     kind_of,
+    line_blocks,
     line_ids,
     read_spk2utt,
     show,
@@ -19,34 +26,61 @@ from taste.data_dir import (
     tables,
     utt2spk_lines,
     utt2spk_to_spk2utt,
+    write_lines,
 )
-from taste.data_dir_validate import MAY_HOLD_TABS, ODD_SPACE, form_of, read_ids
+from taste.data_dir_validate import MAY_HOLD_TABS, ODD_SPACE, PRINTABLE, form_of, read_ids
 from taste.errors import RecipeError
 from taste.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
+TAB_BEHIND_ID = re.compile(rb"(?m)^(\S+)[ \t]*\t[ \t]*")
 NAMED = 5  # faulty lines of a file that are named one by one
 
 
 @dataclass
 class Table:
-    """A table as it is to be: its ids, sorted and unique, and its lines where they had to be mended."""
+    """A table as it is to be but for the utterances that other tables lack.
+
+    Attributes:
+        path: the table.
+        ids: its ids, sorted and unique.
+        lines_before: how many lines it had.
+        mended: where it had to be mended, a file beside it that has its lines sorted and without faults.
+    """
 
     path: Path
     ids: list[bytes]
     lines_before: int
-    mended: dict[bytes, bytes] | None = None
+    mended: Path | None = None
 
-    def lines(self) -> dict[bytes, bytes]:
-        """The line of each id, with its newline."""
-        if self.mended is not None:
-            return self.mended
-        return {key: line for keys, lines in keyed_lines(self.path) for key, line in zip(keys, lines, strict=True)}
+    def blocks(self) -> Iterator[list[bytes]]:
+        """The lines, in blocks."""
+        return line_blocks(self.mended or self.path)
 
-    def second_fields(self) -> dict[bytes, bytes]:
+    @cached_property
+    def second_fields(self) -> list[bytes]:
         """The field behind each id: the speaker in `utt2spk`, the recording in `segments`."""
-        return {key: line.split(None, 2)[1] for key, line in self.lines().items()}
+        return [line.split(None, 2)[1] for lines in self.blocks() for line in lines]
+
+
+class Selection:
+    """Which of the lines of a table stay."""
+
+    def __init__(self, ids: list[bytes], keep: Iterable[bytes]) -> None:
+        """Select.
+
+        Args:
+            ids: those that most tables have.
+            keep: the ids whose lines stay.
+        """
+        self._keep = set(keep)
+        self._ids = ids
+        self._chosen = [key in self._keep for key in ids]
+
+    def of(self, ids: list[bytes]) -> list[bool]:
+        """Whether the line of each of `ids` stays."""
+        return self._chosen if ids == self._ids else [key in self._keep for key in ids]
 
 
 def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
@@ -67,23 +101,32 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
     if not data_dir.is_dir():
         raise RecipeError(f"no such directory {data_dir}")
     _make_utt2spk_if_missing(data_dir)
-    by_name = {path.name: _read_table(path) for path in tables(data_dir) if path.name != "spk2utt"}
-    utt2spk = by_name["utt2spk"].second_fields()
-    utt2reco = by_name["segments"].second_fields() if "segments" in by_name else {}
-    keep = _utterances_to_keep(data_dir, by_name, utt2spk, utt2reco)
-    spk2utt = utt2spk_to_spk2utt(utt2spk, keep)
-    speakers = [utt2spk[utt] for utt in keep]
-    if speakers != sorted(speakers):
-        raise RecipeError(
-            f"{data_dir / 'utt2spk'}: sorted by utterance, the file is not sorted by speaker as well, "
-            "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
-        )
-    recordings = dict.fromkeys(utt2reco[utt] for utt in keep) if utt2reco else keep
-    wanted = {"utt": keep, "spk": spk2utt, "reco": recordings}
-    for table in by_name.values():
-        _write_if_changed(table, wanted[kind_of(table.path.name) or "utt"])
-    _replace_if_different(data_dir / "spk2utt", b"".join(spk2utt_lines(spk2utt)), "made from utt2spk")
-    return by_name["utt2spk"].lines_before, len(keep)
+    with contextlib.ExitStack() as mended_files:
+        utt2spk = _read_table(data_dir / "utt2spk", KnownIds(), mended_files)
+        utts = KnownIds(utt2spk.ids)
+        others = [path for path in tables(data_dir) if path.name not in ("utt2spk", "spk2utt")]
+        by_name = {path.name: _read_table(path, utts, mended_files) for path in others} | {"utt2spk": utt2spk}
+        keep = _utterances_to_keep(data_dir, by_name)
+        kept = Selection(utt2spk.ids, keep)
+        spks = list(compress(utt2spk.second_fields, kept.of(utt2spk.ids)))
+        if spks != sorted(spks):
+            raise RecipeError(
+                f"{data_dir / 'utt2spk'}: sorted by utterance, the file is not sorted by speaker as well, "
+                "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
+            )
+        spk2utt = utt2spk_to_spk2utt(keep, spks)
+        selections = {"utt": kept, "spk": Selection([], spk2utt), "reco": kept}
+        if "segments" in by_name:
+            segments = by_name["segments"]
+            selections["reco"] = Selection([], compress(segments.second_fields, kept.of(segments.ids)))
+        for table in by_name.values():
+            _write_if_changed(table, selections[kind_of(table.path.name) or "utt"])
+    content = b"".join(line + b"\n" for line in spk2utt_lines(spk2utt))
+    path = data_dir / "spk2utt"
+    if not path.is_file() or path.read_bytes() != content:
+        with _replaced(path, "made from utt2spk") as partial:
+            partial.write_bytes(content)
+    return utt2spk.lines_before, len(keep)
 
 
 def _make_utt2spk_if_missing(data_dir: Path) -> None:
@@ -93,57 +136,79 @@ def _make_utt2spk_if_missing(data_dir: Path) -> None:
     if not (data_dir / "spk2utt").is_file():
         raise RecipeError(f"no such file {path}; every data directory has one")
     lines = utt2spk_lines(read_spk2utt(data_dir / "spk2utt"))
-    with atomic_path(path) as partial:
-        partial.write_bytes(b"".join(sorted(lines)))
+    with atomic_path(path) as partial, open(partial, "wb") as stream:
+        write_lines(stream, sorted(lines))
     logger.info("made %s from spk2utt", path)
 
 
-def _read_table(path: Path) -> Table:
-    ids, faults = read_ids(path, non_print=True)
+def _read_table(path: Path, known: KnownIds, mended_files: contextlib.ExitStack) -> Table:
+    """Read a table; where it is faulty, `mended_files` gets a file with its lines as they are to be."""
+    ids, faults = read_ids(path, known, non_print=True)
     if not faults:
         return Table(path, ids, len(ids))
     for fault in faults:
         logger.info("%s", fault)
-    mended = _mended_lines(path)
-    return Table(path, list(mended), len(ids), mended)
+    mended = path.with_name(f".mended.{path.name}")
+    mended_files.callback(mended.unlink, missing_ok=True)
+    mended_ids, lines = _mended_lines(path, known)
+    with open(mended, "wb") as stream:
+        write_lines(stream, lines)
+    return Table(path, list(mended_ids), len(ids), mended)
 
 
-def _mended_lines(path: Path) -> dict[bytes, bytes]:
-    """The lines of a faulty table by their ids, sorted; those that cannot be mended are named and left out."""
-    form, description = form_of(path.name)
-    lines: dict[bytes, bytes] = {}
+def _mended_lines(path: Path, known: KnownIds) -> tuple[Sequence[bytes], list[bytes]]:
+    """The ids and lines of a faulty table, sorted; lines that cannot be mended are named and left out."""
+    form = form_of(path.name)
+    content = _mended_characters(path.name, path.read_bytes())
+    lines = content.split(b"\n")
+    lines.pop()
+    if (not form or form.first_fault(content) is None) and _is_utf8(content):
+        in_order = sorted(lines)  # this sorts by id: behind an id is a space, which comes before all that ids hold
+        ids = known.line_ids(path.name, in_order, 0)
+        if ids and ids[0] and is_ascending(ids):
+            return ids, in_order
+    good = _good_lines(path, lines)
+    return list(good), list(good.values())
+
+
+def _good_lines(path: Path, lines: list[bytes]) -> dict[bytes, bytes]:
+    """The first good line of each id, sorted by id; the others are named and left out."""
+    form = form_of(path.name)
+    good: dict[bytes, bytes] = {}
     left_out = 0
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        line = _mended_line(path.name, line)
+    for number, (key, line) in enumerate(zip(line_ids(path.name, lines), lines, strict=True), start=1):
         if not line.strip():
             continue
-        key = line_ids(path.name, [line])[0]
-        if key in lines:
+        if key in good:
             reason = f"{show(key)} has a line before this one"
         elif not _is_utf8(line):
             reason = "not valid UTF-8"
-        elif not key or (form and not form(line)):
-            reason = f"expected {description}, got {show(line)}"
+        elif form and (not key or form.first_fault(line + b"\n") is not None):
+            reason = f"expected {form.description}, got {show(line)}"
         else:
-            lines[key] = line + b"\n"
+            good[key] = line
             continue
         left_out += 1
         if left_out <= NAMED:
             logger.warning("%s:%d: line left out: %s", path, number, reason)
     if left_out > NAMED:
         logger.warning("%s: %d lines left out in all", path, left_out)
-    return dict(sorted(lines.items()))
+    return dict(sorted(good.items()))
 
 
-def _mended_line(name: str, line: bytes) -> bytes:
-    line = line.replace(b"\r", b"")
+def _mended_characters(name: str, content: bytes) -> bytes:
+    """The content of a table without carriage returns and tabs, and with a newline at its end."""
+    content = content.replace(b"\r", b"")
     if name not in MAY_HOLD_TABS:
-        line = line.replace(b"\t", b" ")
-    elif name == "wav.scp" and len(fields := line.split(None, 1)) == 2:
-        line = b" ".join(fields)
-    if name == "text" and _is_utf8(line):
-        line = ODD_SPACE.sub(" ", line.decode()).encode()
-    return line
+        content = content.replace(b"\t", b" ")
+    elif name == "wav.scp":
+        content = TAB_BEHIND_ID.sub(rb"\1 ", content)
+    if name == "text" and content.translate(None, PRINTABLE):
+        text = content.decode(errors="surrogateescape")  # bytes that are no UTF-8 stay as they are
+        content = ODD_SPACE.sub(" ", text).encode(errors="surrogateescape")
+    if content and not content.endswith(b"\n"):
+        content += b"\n"
+    return content
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -154,25 +219,20 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _utterances_to_keep(
-    data_dir: Path, by_name: Mapping[str, Table], utt2spk: dict[bytes, bytes], utt2reco: dict[bytes, bytes]
-) -> dict[bytes, None]:
+def _utterances_to_keep(data_dir: Path, by_name: Mapping[str, Table]) -> list[bytes]:
     """The utterances that every file has, in order; which file lacks how many is told."""
-    keep = dict.fromkeys(utt2spk)
+    utt2spk, segments = by_name["utt2spk"], by_name.get("segments")
+    keep = utt2spk.ids
     for name, table in by_name.items():
         kind = kind_of(name)
-        if name in PARTIAL or name.startswith("reco2"):
-            continue
-        if kind == "spk":
-            owners = utt2spk
-        elif kind == "reco" and utt2reco:
-            owners = utt2reco
-        else:
-            owners = None
-        if owners is None and table.ids == list(keep):
+        if name in PARTIAL or name.startswith("reco2") or table.ids == keep:
             continue
         present = set(table.ids)
-        remaining = {utt: None for utt in keep if (owners.get(utt) if owners else utt) in present}
+        if kind == "spk":
+            present = {utt for utt, spk in zip(utt2spk.ids, utt2spk.second_fields, strict=True) if spk in present}
+        elif kind == "reco" and segments:
+            present = {utt for utt, reco in zip(segments.ids, segments.second_fields, strict=True) if reco in present}
+        remaining = [utt for utt in keep if utt in present]
         if len(remaining) < len(keep):
             logger.info("%s lacks %d of %d utterances", table.path, len(keep) - len(remaining), len(keep))
         keep = remaining
@@ -181,18 +241,25 @@ def _utterances_to_keep(
     return keep
 
 
-def _write_if_changed(table: Table, keep: Mapping[bytes, object]) -> None:
-    if table.mended is None and all(map(keep.__contains__, table.ids)):
+def _write_if_changed(table: Table, selection: Selection) -> None:
+    """Write the lines of a table whose ids are selected, unless those are its lines already."""
+    chosen = selection.of(table.ids)
+    number = sum(chosen)
+    if number == table.lines_before and (not table.mended or filecmp.cmp(table.mended, table.path, shallow=False)):
         return
-    kept = [line for key, line in table.lines().items() if key in keep]
-    _replace_if_different(table.path, b"".join(kept), f"{len(kept)} of {table.lines_before} lines kept")
+    position = 0
+    replaced = _replaced(table.path, f"{number} of {table.lines_before} lines kept")
+    with replaced as partial, open(partial, "wb") as stream:
+        for lines in table.blocks():
+            write_lines(stream, compress(lines, chosen[position : position + len(lines)]))
+            position += len(lines)
 
 
-def _replace_if_different(path: Path, content: bytes, message: str) -> None:
-    if path.is_file():
-        if path.read_bytes() == content:
-            return
-        back_up(path)
-    logger.info("%s: %s", path, message)
+@contextlib.contextmanager
+def _replaced(path: Path, message: str) -> Iterator[Path]:
+    """Yield where to write the new content of `path`, whose original is kept in `.backup`."""
     with atomic_path(path) as partial:
-        partial.write_bytes(content)
+        yield partial
+        if path.is_file():
+            back_up(path)
+        logger.info("%s: %s", path, message)

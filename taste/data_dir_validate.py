@@ -11,8 +11,9 @@ from pathlib import Path
 from taste.data_dir import (
     BLOCK_BYTES,
     PARTIAL,
+    KnownIds,
+    is_ascending,
     kind_of,
-    line_ids,
     read_spk2utt,
     read_utt2spk,
     require_data_dir,
@@ -29,45 +30,78 @@ TAB = re.compile(rb"\t")
 TAB_AFTER_ID = re.compile(rb"\S*\t")
 MAY_HOLD_TABS = ("wav.scp", "data.jsonl")  # in commands and strings, but not after the id
 ILLEGAL_SYMBOL = re.compile(rb"(?<!\w)(<s>|</s>|#0)(?!\w)")
-POSITIVE = rb"(?=[0.]*[1-9])(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-DIGITS_AND_SPACES = b"0123456789 "
+NUMBER = rb"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+NON_EMPTY = re.compile(rb".+")
+POSITIVE = rb"(?=[0.]*[1-9])" + NUMBER
+ID = rb"\S+"
+VALUE = ID + rb"[ \t]+"  # an id, and the space behind it
 
 
-def _is_integers(line: bytes) -> bool:
-    return not line[line.find(b" ") :].translate(None, DIGITS_AND_SPACES) if b" " in line else True
+class Form:
+    """What the lines of a table have to look like.
+
+    Blocks of lines are tested at once: a call for each line would take several times as long.
+    """
+
+    def __init__(self, pattern: bytes, description: str, is_good: Callable[[bytes], bool] | None = None) -> None:
+        """Make a form.
+
+        Args:
+            pattern: what a line has to match.
+            description: the pattern for people.
+            is_good: what a line has to pass as well.
+        """
+        self.description = description
+        self._lines = re.compile(rb"(?:%b[ \t\r\f\v]*\n)*" % pattern)
+        self._is_good = is_good
+
+    def first_fault(self, lines: bytes) -> int | None:
+        """The index of the first faulty one of some lines, all of which end in a newline; None if all are good."""
+        start = 0
+        while start < len(lines):
+            end = lines.find(b"\n", min(start + BLOCK_BYTES, len(lines) - 1)) + 1  # as the match takes memory
+            good_end = self._lines.match(lines, start, end).end()  # type: ignore[union-attr]
+            if self._is_good:
+                for match in NON_EMPTY.finditer(lines, start, good_end):
+                    if not self._is_good(match[0]):
+                        return lines.count(b"\n", 0, match.start())
+            if good_end < end:
+                return lines.count(b"\n", 0, good_end)
+            start = end
+        return None
 
 
-def _is_segment(line: bytes) -> bool:
-    try:
-        _, _, start, end = line.split()
-        return 0 <= float(start) < float(end)
-    except ValueError:
-        return False
+def _ends_after_start(segment: bytes) -> bool:
+    _, _, start, end = segment.split()
+    return float(start) < float(end)
 
 
-def _form(pattern: bytes) -> Callable[[bytes], object]:
-    return re.compile(pattern).fullmatch
-
-
-# What a line of a file has to look like: the test, and its description for people.
-FORMS: dict[str, tuple[Callable[[bytes], object], str]] = {
-    "utt2spk": (_form(rb"\S+\s+\S+\s*"), "'utt spk' (an id cannot hold a space)"),
-    "wav.scp": (_form(rb"\S+\s+[^~\s].*"), "'utt path' or 'utt command |', without a tilde (~) before the path"),
-    "segments": (_is_segment, "'utt recording start end', end after start"),
-    "utt2dur": (_form(rb"\S+\s+" + POSITIVE + rb"\s*"), "'utt seconds', more than 0"),
-    "reco2dur": (_form(rb"\S+\s+" + POSITIVE + rb"\s*"), "'recording seconds', more than 0"),
-    "utt2num_frames": (_form(rb"\S+\s+0*[1-9]\d*\s*"), "'utt frames', more than 0"),
-    "utt2warp": (_form(rb"\S+\s+(0?\.[5-9]\d*|1(\.[0-4]\d*)?)\s*"), "'utt factor', between 0.5 and 1.5"),
-    "spk2warp": (_form(rb"\S+\s+(0?\.[5-9]\d*|1(\.[0-4]\d*)?)\s*"), "'spk factor', between 0.5 and 1.5"),
-    "spk2gender": (_form(rb"\S+\s+[mf]\s*"), "'spk m' or 'spk f'"),
-    "reco2file_and_channel": (_form(rb"\S+\s+\S+\s+[AB1]\s*"), "'recording file A' or 'recording file B'"),
-    "utt2s3": (_is_integers, "'utt unit unit …', units as integers"),
-    "utt2token": (_is_integers, "'utt id id …', ids as integers"),
-    "utt2word_tokens": (_is_integers, "'utt n n …', the number of each word's tokens"),
-    "utt2words": (_form(rb"\S+(\s+\S+\s+[\d.]+\s+[\d.]+)*\s*"), "'utt word start end …', times in seconds"),
-    "data.jsonl": (_form(rb"\{.*\}\s*"), '\'{"utt": …, "audio_path": …, "text": …}\''),
+WARP = Form(VALUE + rb"(?:0?\.[5-9]\d*|1(?:\.[0-4]\d*)?)", "'id factor', between 0.5 and 1.5")
+SCP = Form(VALUE + rb"\S.*", "'utt file:offset'")
+FORMS = {
+    "utt2spk": Form(VALUE + ID, "'utt spk' (an id cannot hold a space)"),
+    "wav.scp": Form(VALUE + rb"[^~\s].*", "'utt path' or 'utt command |', without a tilde (~) before the path"),
+    "segments": Form(
+        VALUE + VALUE + NUMBER + rb"[ \t]+" + NUMBER, "'utt recording start end', end after start", _ends_after_start
+    ),
+    "utt2dur": Form(VALUE + POSITIVE, "'utt seconds', more than 0"),
+    "reco2dur": Form(VALUE + POSITIVE, "'recording seconds', more than 0"),
+    "utt2num_frames": Form(VALUE + rb"0*[1-9]\d*", "'utt frames', more than 0"),
+    "utt2warp": WARP,
+    "spk2warp": WARP,
+    "spk2gender": Form(VALUE + rb"[mf]", "'spk m' or 'spk f'"),
+    "reco2file_and_channel": Form(VALUE + VALUE + rb"[AB1]", "'recording file A' or 'recording file B'"),
+    "utt2s3": Form(ID + rb"[0-9 \t]*", "'utt unit unit …', units as integers"),
+    "utt2token": Form(ID + rb"[0-9 \t]*", "'utt id id …', ids as integers"),
+    "utt2word_tokens": Form(ID + rb"[0-9 \t]*", "'utt n n …', the number of each word's tokens"),
+    "utt2words": Form(ID + rb"(?:[ \t]+\S+[ \t]+[\d.]+[ \t]+[\d.]+)*", "'utt word start end …', times in seconds"),
+    "data.jsonl": Form(rb"\{.*\}", '\'{"utt": …, "audio_path": …, "text": …}\''),
 }
-SCP_FORM = (_form(rb"\S+\s+\S.*"), "'utt file:offset'")
+
+
+def form_of(name: str) -> Form | None:
+    """What the lines of the file `name` have to look like, None where anything will do."""
+    return FORMS.get(name, SCP if name.endswith(".scp") else None)
 
 
 def validate_data_dir(
@@ -97,7 +131,7 @@ def validate_data_dir(
     """
     try:
         data_dir = require_data_dir(data_dir)
-        utt2spk = read_utt2spk(data_dir / "utt2spk")
+        utts, spks = read_utt2spk(data_dir / "utt2spk")
     except RecipeError as error:
         return [str(error)]
     faults: list[str] = []
@@ -108,12 +142,17 @@ def validate_data_dir(
             faults.append(f"no such file {data_dir / name}{option}")
     faults += _dangling_links(data_dir)
     if spk_sort:
-        faults += _speaker_order(data_dir / "utt2spk", utt2spk)
-    utts = list(utt2spk)
-    expected = {"utt": utts, "spk": sorted(set(utt2spk.values())), "reco": _recordings(data_dir) or utts}
+        faults += _speaker_order(data_dir / "utt2spk", spks)
+    known = {
+        "utt": KnownIds(utts),
+        "spk": KnownIds(sorted(set(spks))),
+        "reco": KnownIds(_recordings(data_dir)),
+    }
+    if not known["reco"].ids:
+        known["reco"] = known["utt"]
     for path in tables(data_dir):
-        faults += check_table(path, expected[kind_of(path.name) or "utt"], non_print)
-    if not faults and utt2spk_to_spk2utt(utt2spk, utts) != read_spk2utt(data_dir / "spk2utt"):
+        faults += check_table(path, known[kind_of(path.name) or "utt"], non_print)
+    if not faults and utt2spk_to_spk2utt(utts, spks) != read_spk2utt(data_dir / "spk2utt"):
         faults.append(f"{data_dir}: spk2utt and utt2spk do not match; utils/fix_data_dir.sh makes spk2utt anew")
     return faults
 
@@ -124,10 +163,9 @@ def _dangling_links(data_dir: Path) -> Iterator[str]:
             yield f"{path} links to {path.readlink()}, which does not exist; make that file or remove the link"
 
 
-def _speaker_order(path: Path, utt2spk: dict[bytes, bytes]) -> Iterator[str]:
-    speakers = list(utt2spk.values())
-    if not all(map(operator.le, speakers, islice(speakers, 1, None))):
-        number = next(i for i, (one, two) in enumerate(pairwise(speakers), 2) if one > two)
+def _speaker_order(path: Path, spks: Sequence[bytes]) -> Iterator[str]:
+    if not all(map(operator.le, spks, islice(spks, 1, None))):
+        number = next(i for i, (one, two) in enumerate(pairwise(spks), 2) if one > two)
         yield (
             f"{path}:{number}: not sorted by speaker as well as by utterance; "
             "make speaker-ids prefixes of utterance-ids, or specify --no-spk-sort"
@@ -147,27 +185,27 @@ def source_of(name: str) -> str:
     return "segments (or utt2spk where there is none)" if kind_of(name) == "reco" else "utt2spk"
 
 
-def check_table(path: Path, expected: Sequence[bytes], non_print: bool = False) -> list[str]:
+def check_table(path: Path, known: KnownIds, non_print: bool = False) -> list[str]:
     """Find what is wrong with one table, reading it once and in blocks.
 
     Args:
         path: the table.
-        expected: the ids that it has to hold, sorted.
+        known: the ids that it has to hold, sorted.
         non_print: whether non-printable characters are allowed.
 
     Returns:
         The first fault of each sort.
     """
-    ids, faults = read_ids(path, non_print)
-    if ids == expected:
+    ids, faults = read_ids(path, known, non_print)
+    if ids == known.ids:
         return faults
-    if unknown := set(ids).difference(expected, [b""]):
+    if unknown := set(ids).difference(known.ids, [b""]):
         index = next(index for index, key in enumerate(ids) if key in unknown)
         faults.append(
             f"{path}:{index + 1}: {len(unknown)} ids are not in {source_of(path.name)}, first {show(ids[index])}; "
             "utils/fix_data_dir.sh leaves them out"
         )
-    if path.name not in PARTIAL and (missing := set(expected).difference(ids)):
+    if path.name not in PARTIAL and (missing := set(known.ids).difference(ids)):
         faults.append(
             f"{path}: {len(missing)} ids of {source_of(path.name)} are missing, first {show(min(missing))}; "
             "utils/fix_data_dir.sh leaves them out everywhere"
@@ -175,8 +213,13 @@ def check_table(path: Path, expected: Sequence[bytes], non_print: bool = False) 
     return faults
 
 
-def read_ids(path: Path, non_print: bool = False) -> tuple[list[bytes], list[str]]:
+def read_ids(path: Path, known: KnownIds | None = None, non_print: bool = False) -> tuple[list[bytes], list[str]]:
     """Read the ids of a table, and find what is wrong with its characters, the form of its lines and their order.
+
+    Args:
+        path: the table.
+        known: the ids that it probably holds.
+        non_print: whether non-printable characters are allowed.
 
     Returns:
         The id of every line, empty for a line that has none; and the first fault of each sort.
@@ -186,28 +229,24 @@ def read_ids(path: Path, non_print: bool = False) -> tuple[list[bytes], list[str
     def fault(sort: str, number: int, message: str) -> None:
         faults.setdefault(sort, f"{path}:{number}: {message}")
 
-    form, description = form_of(path.name)
+    known, form = known or KnownIds(), form_of(path.name)
     ids: list[bytes] = []
     with open(path, "rb") as stream:
         while block := stream.read(BLOCK_BYTES) + stream.readline():
             first = len(ids) + 1
-            lines = block.removesuffix(b"\n").split(b"\n")
+            if not block.endswith(b"\n"):
+                fault("end", first + block.count(b"\n"), "the last line has no newline; utils/fix_data_dir.sh adds it")
+                block += b"\n"
+            lines = block.split(b"\n")
+            lines.pop()
             for sort, index, message in _character_faults(path.name, block, lines, non_print):
                 fault(sort, first + index, message)
-            if not block.endswith(b"\n"):
-                fault("end", first + len(lines) - 1, "the last line has no newline; utils/fix_data_dir.sh adds it")
-            if form and not all(map(form, lines)):
-                index = next(index for index, line in enumerate(lines) if not form(line))
-                fault("form", first + index, f"expected {description}, got {show(lines[index])}")
-            ids += line_ids(path.name, lines)
+            if form and (index := form.first_fault(block)) is not None:
+                fault("form", first + index, f"expected {form.description}, got {show(lines[index])}")
+            ids += known.line_ids(path.name, lines, len(ids))
     for sort, index, message in _order_faults(ids):
         fault(sort, index + 1, message)
     return ids, list(faults.values())
-
-
-def form_of(name: str) -> tuple[Callable[[bytes], object] | None, str]:
-    """The test that a line of the file `name` has to pass, None where any will do, and its description for people."""
-    return FORMS.get(name, SCP_FORM if name.endswith(".scp") else (None, ""))
 
 
 def _character_faults(name: str, block: bytes, lines: list[bytes], non_print: bool) -> Iterator[tuple[str, int, str]]:
@@ -243,7 +282,7 @@ def _order_faults(ids: list[bytes]) -> Iterator[tuple[str, int, str]]:
     """Faults in the order of a file's ids: their sort, the index of the line, and the message."""
     if b"" in ids:
         yield "empty", ids.index(b""), "a line without an id; utils/fix_data_dir.sh removes it"
-    if not all(map(operator.lt, ids, islice(ids, 1, None))):
+    if not is_ascending(ids):
         index = next(i for i, (one, two) in enumerate(pairwise(ids), start=1) if one >= two)
         if ids[index] == ids[index - 1]:
             yield "twice", index, f"{show(ids[index])} occurs twice; utils/fix_data_dir.sh keeps the first line"

@@ -19,8 +19,7 @@ def main() -> None:
     if len(sys.argv) > 2 or sys.argv[1:] == ["--help"]:
         print(__doc__.strip())
         sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
-    utt2spk = read_utt2spk(input_path(sys.argv[1:]))
-    print_lines(spk2utt_lines(utt2spk_to_spk2utt(utt2spk, utt2spk)))
+    print_lines(spk2utt_lines(utt2spk_to_spk2utt(*read_utt2spk(input_path(sys.argv[1:])))))
 
 
 if __name__ == "__main__":
