@@ -6,7 +6,7 @@ import contextlib
 import filecmp
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -21,6 +21,7 @@ from taste.data_dir import (
     line_blocks,
     line_ids,
     read_spk2utt,
+    read_utt2spk,
     show,
     spk2utt_lines,
     tables,
@@ -67,20 +68,25 @@ class Table:
 class Selection:
     """Which of the lines of a table stay."""
 
-    def __init__(self, ids: list[bytes], keep: Iterable[bytes]) -> None:
+    def __init__(self, ids: list[bytes], chosen: list[bool]) -> None:
         """Select.
 
         Args:
             ids: those that most tables have.
-            keep: the ids whose lines stay.
+            chosen: whether the line of each of them stays.
         """
-        self._keep = set(keep)
-        self._ids = ids
-        self._chosen = [key in self._keep for key in ids]
+        self.keep = list(compress(ids, chosen))
+        self._ids, self._chosen = ids, chosen
+
+    @cached_property
+    def _kept(self) -> set[bytes]:
+        return set(self.keep)
 
     def of(self, ids: list[bytes]) -> list[bool]:
         """Whether the line of each of `ids` stays."""
-        return self._chosen if ids == self._ids else [key in self._keep for key in ids]
+        if ids == self._ids:
+            return self._chosen
+        return [True] * len(ids) if ids == self.keep else [key in self._kept for key in ids]
 
 
 def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
@@ -102,23 +108,23 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
         raise RecipeError(f"no such directory {data_dir}")
     _make_utt2spk_if_missing(data_dir)
     with contextlib.ExitStack() as mended_files:
-        utt2spk = _read_table(data_dir / "utt2spk", KnownIds(), mended_files)
+        utt2spk = _read_utt2spk(data_dir / "utt2spk", mended_files)
         utts = KnownIds(utt2spk.ids)
         others = [path for path in tables(data_dir) if path.name not in ("utt2spk", "spk2utt")]
         by_name = {path.name: _read_table(path, utts, mended_files) for path in others} | {"utt2spk": utt2spk}
-        keep = _utterances_to_keep(data_dir, by_name)
-        kept = Selection(utt2spk.ids, keep)
-        spks = list(compress(utt2spk.second_fields, kept.of(utt2spk.ids)))
+        selected = _utterances_to_keep(data_dir, by_name)
+        spks = list(compress(utt2spk.second_fields, selected.of(utt2spk.ids)))
         if spks != sorted(spks):
             raise RecipeError(
                 f"{data_dir / 'utt2spk'}: sorted by utterance, the file is not sorted by speaker as well, "
                 "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
             )
-        spk2utt = utt2spk_to_spk2utt(keep, spks)
-        selections = {"utt": kept, "spk": Selection([], spk2utt), "reco": kept}
+        spk2utt = utt2spk_to_spk2utt(selected.keep, spks)
+        selections = {"utt": selected, "spk": _all_of(list(spk2utt)), "reco": selected}
         if "segments" in by_name:
             segments = by_name["segments"]
-            selections["reco"] = Selection([], compress(segments.second_fields, kept.of(segments.ids)))
+            recordings = compress(segments.second_fields, selected.of(segments.ids))
+            selections["reco"] = _all_of(sorted(set(recordings)))
         for table in by_name.values():
             _write_if_changed(table, selections[kind_of(table.path.name) or "utt"])
     content = b"".join(line + b"\n" for line in spk2utt_lines(spk2utt))
@@ -126,7 +132,7 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
     if not path.is_file() or path.read_bytes() != content:
         with _replaced(path, "made from utt2spk") as partial:
             partial.write_bytes(content)
-    return utt2spk.lines_before, len(keep)
+    return utt2spk.lines_before, len(selected.keep)
 
 
 def _make_utt2spk_if_missing(data_dir: Path) -> None:
@@ -139,6 +145,20 @@ def _make_utt2spk_if_missing(data_dir: Path) -> None:
     with atomic_path(path) as partial, open(partial, "wb") as stream:
         write_lines(stream, sorted(lines))
     logger.info("made %s from spk2utt", path)
+
+
+def _read_utt2spk(path: Path, mended_files: contextlib.ExitStack) -> Table:
+    with contextlib.suppress(RecipeError):
+        utts, spks = read_utt2spk(path)
+        table = _read_table(path, KnownIds(utts), mended_files)
+        if not table.mended:
+            table.second_fields = spks
+        return table
+    return _read_table(path, KnownIds(), mended_files)
+
+
+def _all_of(ids: list[bytes]) -> Selection:
+    return Selection(ids, [True] * len(ids))
 
 
 def _read_table(path: Path, known: KnownIds, mended_files: contextlib.ExitStack) -> Table:
@@ -219,26 +239,30 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _utterances_to_keep(data_dir: Path, by_name: Mapping[str, Table]) -> list[bytes]:
-    """The utterances that every file has, in order; which file lacks how many is told."""
+def _utterances_to_keep(data_dir: Path, by_name: Mapping[str, Table]) -> Selection:
+    """The utterances that every file has; which file lacks how many is told."""
     utt2spk, segments = by_name["utt2spk"], by_name.get("segments")
-    keep = utt2spk.ids
+    chosen = [True] * len(utt2spk.ids)
+    number = len(chosen)
     for name, table in by_name.items():
         kind = kind_of(name)
-        if name in PARTIAL or name.startswith("reco2") or table.ids == keep:
+        if name in PARTIAL or name.startswith("reco2") or table.ids == utt2spk.ids:
             continue
         present = set(table.ids)
         if kind == "spk":
-            present = {utt for utt, spk in zip(utt2spk.ids, utt2spk.second_fields, strict=True) if spk in present}
-        elif kind == "reco" and segments:
-            present = {utt for utt, reco in zip(segments.ids, segments.second_fields, strict=True) if reco in present}
-        remaining = [utt for utt in keep if utt in present]
-        if len(remaining) < len(keep):
-            logger.info("%s lacks %d of %d utterances", table.path, len(keep) - len(remaining), len(keep))
-        keep = remaining
-    if not keep:
+            chosen = [old and spk in present for old, spk in zip(chosen, utt2spk.second_fields, strict=True)]
+        else:
+            if kind == "reco" and segments:
+                present = {
+                    utt for utt, reco in zip(segments.ids, segments.second_fields, strict=True) if reco in present
+                }
+            chosen = [old and utt in present for old, utt in zip(chosen, utt2spk.ids, strict=True)]
+        if lacking := number - sum(chosen):
+            logger.info("%s lacks %d of %d utterances", table.path, lacking, number)
+        number -= lacking
+    if not number:
         raise RecipeError(f"{data_dir}: no utterance is in all files (see above), so nothing has been changed")
-    return keep
+    return Selection(utt2spk.ids, chosen)
 
 
 def _write_if_changed(table: Table, selection: Selection) -> None:
