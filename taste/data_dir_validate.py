@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from taste.data_dir import (
 )
 from taste.errors import RecipeError
 
+OPTIONS = frozenset({"--no-feats", "--no-text", "--non-print", "--no-wav", "--no-spk-sort"})
 PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 ODD_SPACE = re.compile(r"[^\S\t\n\r ]")
@@ -155,6 +157,29 @@ def validate_data_dir(
     if not faults and utt2spk_to_spk2utt(utts, spks) != read_spk2utt(data_dir / "spk2utt"):
         faults.append(f"{data_dir}: spk2utt and utt2spk do not match; utils/fix_data_dir.sh makes spk2utt anew")
     return faults
+
+
+def exit_if_invalid(data_dir: str | Path, options: Collection[str], tool: str) -> None:
+    """Check a directory and print what is wrong with it; exit status 1 if anything is.
+
+    Args:
+        data_dir: the directory.
+        options: those of `utils/validate_data_dir.sh`, of `OPTIONS`.
+        tool: the name that the messages begin with.
+    """
+    faults = validate_data_dir(
+        data_dir,
+        require_feats="--no-feats" not in options,
+        require_text="--no-text" not in options,
+        require_wav="--no-wav" not in options,
+        spk_sort="--no-spk-sort" not in options,
+        non_print="--non-print" in options,
+    )
+    for fault in faults:
+        print(f"{tool}: {fault}")
+    if faults:
+        sys.exit(1)
+    print(f"{tool}: Successfully validated data-directory {data_dir}")
 
 
 def _dangling_links(data_dir: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from whisper.model import ModelDimensions, Whisper
 from taste.model.lm import CosyVoiceLM
 from taste.whisper_weights import load_whisper
 from tests.helpers import model_config
+from tests.helpers_data_dir import make_data_dir
 
 GOLDEN = Path(os.environ.get("COSYVOICE_GOLDEN", Path(__file__).parent / "data" / "cosyvoice_lm_tiny.safetensors"))
 
@@ -67,3 +68,8 @@ def toy_pretrained_dir(toy_checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("pretrained")
     load_whisper("toy", path, str(toy_checkpoint))
     return path
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return make_data_dir(tmp_path / "data dir" / "train")
