@@ -46,7 +46,7 @@ class CAMPPlus(nn.Module):
 
 
 class FrontEnd(nn.Module):
-    """(batch, 80, frames) to (batch, 320, frames): 2-D convolutions that leave an eighth of the mel bins."""
+    """2-D convolutions that leave an eighth of the mel bins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,6 +56,7 @@ class FrontEnd(nn.Module):
         self.conv2, self.bn2 = convolution(CHANNELS, (2, 1)), nn.BatchNorm2d(CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, 80, frames) to (batch, 320, frames)."""
         x = F.relu(self.bn1(self.conv1(x[:, None])))
         x = self.layer2(self.layer1(x))
         return F.relu(self.bn2(self.conv2(x))).flatten(1, 2)
@@ -74,6 +75,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(pointwise, nn.BatchNorm2d(CHANNELS))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, CHANNELS, bins, frames) to (batch, CHANNELS, bins / stride, frames)."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + self.shortcut(x))
 
@@ -87,11 +89,12 @@ class Affine(nn.Module):
         self.nonlinear = activation(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, frames) to (batch, outputs, frames / stride)."""
         return self.nonlinear(self.linear(x))
 
 
 class DenseLayer(nn.Module):
-    """Appends CHANNELS channels to its input: (batch, inputs, frames) to (batch, inputs + CHANNELS, frames)."""
+    """Appends CHANNELS channels to its input."""
 
     def __init__(self, inputs: int, dilation: int) -> None:
         super().__init__()
@@ -101,6 +104,7 @@ class DenseLayer(nn.Module):
         self.cam_layer = ContextGate(dilation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, frames) to (batch, inputs + CHANNELS, frames)."""
         return torch.cat((x, self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(x))))), dim=1)
 
 
@@ -114,6 +118,7 @@ class ContextGate(nn.Module):
         self.linear2 = nn.Conv1d(BOTTLENECK // 2, CHANNELS, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, BOTTLENECK, frames) to (batch, CHANNELS, frames)."""
         segments = F.avg_pool1d(x, SEGMENT, SEGMENT, ceil_mode=True).repeat_interleave(SEGMENT, -1)
         context = x.mean(-1, keepdim=True) + segments[..., : x.shape[-1]]
         return self.linear_local(x) * torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
@@ -128,18 +133,20 @@ class Transition(nn.Module):
         self.linear = nn.Conv1d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, frames) to (batch, outputs, frames)."""
         return self.linear(self.nonlinear(x))
 
 
 class Statistics(nn.Module):
-    """Mean and standard deviation over time: (batch, channels, frames) to (batch, 2 * channels)."""
+    """Mean and standard deviation over time."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) to (batch, 2 * channels)."""
         return torch.cat((x.mean(-1), x.std(-1)), dim=-1)
 
 
 class Embedding(nn.Module):
-    """(batch, inputs) to (batch, DIM), batch norm without weights of its own at the end."""
+    """A linear map, and batch norm without weights of its own."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -147,6 +154,7 @@ class Embedding(nn.Module):
         self.nonlinear = nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(DIM, affine=False)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs) to (batch, DIM)."""
         return self.nonlinear(self.linear(x[..., None])[..., 0])
 
 

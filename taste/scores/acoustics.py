@@ -1,8 +1,8 @@
 """Spectrum and pitch against the original's, frame by frame after dynamic time warping.
 
-All by librosa: its pYIN tracks F0 (ISC licence, needed by speechmos anyway), its DTW is exact and compiled. Praat tracks
-F0 ten times faster, but is under the GPL; the mel-cepstral-distance package gives distortions too, but not the warping
-that F0 needs, and its FastDTW took 50 times as long.
+All by librosa, which speechmos needs anyway: its pYIN tracks F0 (Mauch and Dixon 2014), its DTW is exact and compiled.
+Praat tracks F0 ten times faster, but is under the GPL. The mel-cepstral-distance package gives distortions, but not the
+warping that F0 needs, and its FastDTW takes 50 times as long.
 """
 
 from __future__ import annotations

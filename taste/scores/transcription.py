@@ -63,7 +63,9 @@ class Transcriber:
     The encoder runs once a batch, in `taste.precision.compute_dtype`'s type; decoder and word times share its output.
     """
 
-    def __init__(self, name: str, pretrained_dir: str | Path, device: torch.device, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(
+        self, name: str, pretrained_dir: str | Path, device: torch.device, max_tokens: int = MAX_TOKENS
+    ) -> None:
         """Load the model `name`, see `taste.whisper_weights.load_whisper`.
 
         Args:
@@ -98,7 +100,9 @@ class Transcriber:
         mel = torch.stack([whisper.log_mel_spectrogram(each, self.model.dims.n_mels) for each in padded]).to(device)
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             encoded = self.model.encoder(mel).float()  # (batch, 1500, dim)
-        for index, each, result in zip(audible, encoded, whisper.decode(self.model, encoded, self.options), strict=True):
+        for index, each, result in zip(
+            audible, encoded, whisper.decode(self.model, encoded, self.options), strict=True
+        ):
             if heard(result):
                 words = self._word_times(result, each, len(samples[index])) if word_times else []
                 transcripts[index] = Transcript(result.text, words)
