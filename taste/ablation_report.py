@@ -13,9 +13,10 @@ from taste.ablation_charts import plot_attention, plot_bits, plot_grids, plot_sy
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
 from taste.files import write_text
+from taste.markdown import markdown_table
 from taste.model.joint import JointModel
 from taste.results import BASELINES
-from taste.results_tables import markdown_table, units_in_words
+from taste.results_tables import units_in_words
 from taste.tables import read_table
 
 

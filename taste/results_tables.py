@@ -9,7 +9,9 @@ import yaml
 
 from taste.figures import plot_losses
 from taste.files import read_json, write_text
+from taste.markdown import markdown_table
 from taste.results import BASELINES, compare, load_scores, scores_path
+from taste.scores.table import SCORES, score_sections
 
 FREE_RUNNING = (
     "Free-running: units sampled from text and, with an aggregator, speech, with the same random numbers for all. Unit "
@@ -24,12 +26,8 @@ FREE_COLUMNS = ("unit_error_rate", "length_ratio", "duration_correlation", "rela
 COLUMNS = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
 
 
-def write_report(exp_dir: Path, command: str, reference: str) -> Path:
-    """Write `exp_dir/RESULTS.md` and its figure from `results.json` and the systems' `train.json`.
-
-    Args:
-        command: what makes these results, to be quoted.
-        reference: the system that the others are compared with.
+def write_report(exp_dir: Path) -> Path:
+    """Write `exp_dir/RESULTS.md` and its figure from `results.json`, the systems' `train.json` and any `scores.json`.
 
     Returns:
         The path of RESULTS.md.
@@ -39,7 +37,7 @@ def write_report(exp_dir: Path, command: str, reference: str) -> Path:
     plot_losses({name: exp_dir / name for name in systems}, exp_dir / "figures" / "loss.png")
     sections = [
         "# Results",
-        f"`{command}` at commit {results['commit']}",
+        f"`{results['command']}` at commit {results['commit']}",
         f"Units: {units_in_words(results['units'])}.",
         "Teacher-forced, all utterances. Loss in nats and perplexity are per unit, the end of speech counted as one; "
         "top-1 and top-5 are of the units without it; top-1 at a change is of units that differ from the one before; "
@@ -51,8 +49,10 @@ def write_report(exp_dir: Path, command: str, reference: str) -> Path:
         sections += [FREE_RUNNING, free_running_table(results, test_set)]
         if any("tokens" in results["systems"][system][test_set] for system in systems):
             sections += [TOKENS, token_table(results, test_set)]
-        if reference in systems:
-            sections += [comparison_table(exp_dir, systems, reference, test_set)]
+        if results["reference"] in systems:
+            sections += [comparison_table(exp_dir, systems, results["reference"], test_set)]
+    if (exp_dir / SCORES).exists():
+        sections += score_sections(read_json(exp_dir / SCORES, "stage 12"))
     sections += ["## Training", "![loss curves](figures/loss.png)", hyperparameter_table(exp_dir, systems)]
     write_text(exp_dir / "RESULTS.md", "\n\n".join(sections) + "\n")
     return exp_dir / "RESULTS.md"
@@ -62,13 +62,6 @@ def units_in_words(record: Mapping[str, object]) -> str:
     """A units record as `key value, key value`, hashes shortened."""
     known = {key: value for key, value in record.items() if value is not None}
     return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in known.items())
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns padded to be read as plain text too."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
 
 
 def results_table(results: Mapping, test_set: str) -> str:

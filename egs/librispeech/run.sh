@@ -63,6 +63,8 @@ griffinlim_config=conf/griffinlim.yaml
 cosyvoice_code=
 heard_systems="text_only_continued taste taste_rvq"
 edited_system=taste_rvq
+asr_model=base
+score_utts=
 # jobs
 nj=2
 set_jobs=1
@@ -85,7 +87,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
    9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
   11  units to waveforms                       exp/griffinlim, exp/<system>/wav
-  12  score                                    not built yet
+  12  score the waveforms                      exp/scores.json, exp/RESULTS.md
   13  report                                   not built yet
 
 Options (defaults):
@@ -135,6 +137,8 @@ Options (defaults):
   --cosyvoice_code '$cosyvoice_code'              checkout of CosyVoice for --vocoder cosyvoice, in place of the package
   --heard_systems '$heard_systems'   whose units become waveforms, beside the recordings' own
   --edited_system '$edited_system'       in which TASTE tokens of words are exchanged, where word times are known; empty: none
+  --asr_model $asr_model             the Whisper model that hears the waveforms in stage 12
+  --score_utts '$score_utts'            score so many utterances of each test set, evenly over its speakers; all without
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
@@ -160,6 +164,7 @@ threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
 whisper_models="$whisper_model"
 [[ "$units_backend" != kmeans ]] || whisper_models+=" $kmeans_model"
+[[ "$asr_model" == "$whisper_model" ]] || whisper_models+=" $asr_model"
 [[ -z "$cosyvoice_dir" ]] || local/check_cosyvoice_dir.py "$cosyvoice_dir"
 mkdir -p "$exp"
 
@@ -284,5 +289,13 @@ if runs 11; then
     local/edit_words.py "$exp" "$data/train" "$data/${test_parts%% *}" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
 fi
-not_built 12 "scoring waveforms"
+
+if runs 12; then
+  log "Stage 12: scores"
+  # shellcheck disable=SC2086
+  local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
+    --pretrained_dir "$pretrained_dir" --cosyvoice_dir "$cosyvoice_dir" --made_by "$command_line" --seed "$seed" \
+    --device "$device" ${score_utts:+--utts "$score_utts"}
+fi
+
 not_built 13 "the report"
