@@ -15,7 +15,8 @@ import numpy as np
 from taste.audio import SAMPLE_RATE
 from taste.errors import UtteranceError
 
-HOP = SAMPLE_RATE // 100  # 10 ms
+F0_RATE = 100  # frames a second
+HOP = SAMPLE_RATE // F0_RATE
 WINDOW = 1024  # 64 ms: two periods of the lowest F0 and more
 MELS = 40
 COEFFICIENTS = 24  # mel cepstra 1 to 24, without the energy
