@@ -57,6 +57,7 @@ systems_9="taste_rvq"
 system_confs=
 skip_trained=false
 systems="text_only text_only_continued taste taste_rvq"
+listening_utts=8
 # jobs
 nj=2
 set_jobs=1
@@ -80,7 +81,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
   10  evaluate                                 exp/results.json, exp/RESULTS.md
   11  units to waveform                        not built yet
   12  score                                    not built yet
-  13  report                                   not built yet
+  13  report                                   exp/report/index.html
 
 Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
@@ -123,7 +124,8 @@ Options (defaults):
   --systems_9 '$systems_9'   that stage 9 trains, from taste
   --system_confs '$system_confs'         folder with <system>.yaml of systems that conf/ at the top has not
   --skip_trained $skip_trained     leave a system that has been trained with the same settings as it is
-  --systems '$systems'   to be evaluated
+  --systems '$systems'   to be evaluated and shown
+  --listening_utts $listening_utts       of each test set that the report lets one hear, chosen by --seed
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
@@ -259,4 +261,10 @@ fi
 
 not_built 11 "turning units into waveforms"
 not_built 12 "scoring waveforms"
-not_built 13 "the report"
+
+if runs 13; then
+  log "Stage 13: the report"
+  # shellcheck disable=SC2086
+  local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
+    --made_by "$command_line" --seed "$seed" --allow_pipes "$allow_pipes"
+fi

@@ -49,9 +49,15 @@ class Utterance:
     donor: str = ""
 
     def words(self) -> list[tuple[str, bool]]:
-        """The words of the text, each with whether it is one of the edited."""
-        edited = {_bare(word) for word in self.edited_words}
-        return [(word, _bare(word) in edited) for word in self.text.split()]
+        """The words of the text, each with whether it is one of the edited; LibriSpeech's capitals in lower case."""
+        words = (self.text.lower() if self.text.isupper() else self.text).split()
+        edited = [_bare(word) for word in self.edited_words]
+        marked = []
+        for word in words:
+            is_next = bool(edited) and _bare(word) == edited[0]
+            marked.append((word, is_next))
+            edited = edited[is_next:]
+        return marked
 
 
 @dataclass(frozen=True)

@@ -98,10 +98,10 @@ def _read_if_there(path: Path) -> Any:
     return read_json(path, "") if path.exists() else None
 
 
-def _score_tables(scores: Any, test_sets: Sequence[str]) -> list[tuple[str, Table]]:
-    """A sentence and a table of each test set that has scores."""
-    tables = [score_table(scores, name) for name in test_sets if name in scores["sets"]] if scores else []
-    return [(score_sentence(table), table) for table in tables]
+def _score_tables(scores: Any, test_sets: Sequence[str]) -> list[tuple[str, list[tuple[str, Table]]]]:
+    """Of each test set that has scores its name and, of each table, a sentence and the table."""
+    tables = {name: score_table(scores, name) for name in test_sets if name in scores["sets"]} if scores else {}
+    return [(name, [(score_sentence(table), table)]) for name, table in tables.items()]
 
 
 def _result_tables(

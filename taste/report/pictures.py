@@ -120,7 +120,7 @@ def ablation_pictures(figures: Mapping[str, Any]) -> list[Picture]:
             picture(
                 lambda: plot_systems(figures, test_set),
                 f"Loss minus that of {figures['reference']} on {test_set}, mean over seeds and 95 % interval: {each}.",
-                f"What each aggregator, quantizer and control gains or loses (seeds {seeds}); further left is better.",
+                f"What each aggregator, quantizer and control gains or loses (seeds: {seeds}); further left is better.",
             )
         )
     with_tokens = {name: values for name, values in systems.items() if "tokens" in values}

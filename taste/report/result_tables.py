@@ -49,8 +49,8 @@ def accuracy_table(exp_dir: Path, results: Mapping[str, Any], test_set: str, ref
         columns.append(Column(f"loss minus {reference}", "nats a unit", "lower", "With a paired bootstrap."))
     columns.append(Column("updates", "", None, "Updates of the weights since random ones or those given."))
     rows = []
-    for name, sets in results["systems"].items():
-        figures = sets[test_set]
+    for name in sorted(scores, key=lambda name: name not in BASELINES):
+        figures = results["systems"][name][test_set]
         utts = list(scores[name].values())
         cells = [
             interval_cell(utts, lambda score: (score.nll, score.units + score.ends), 4),
@@ -82,10 +82,10 @@ def accuracy_sentence(table: Table, reference: str) -> str:
     if not best:
         return "One system was tested."
     titles = [column.title for column in table.columns]
-    sentence = f"{best} foresees the units best."
+    sentence = f"{best} has the lowest loss."
     if f"loss minus {reference}" in titles and reference not in table.best[0]:
         cell = dict(table.rows)[table.best[0][0]][titles.index(f"loss minus {reference}")]
-        sentence = f"{best} foresees the units best: its loss minus that of {reference} is {cell.text} nats a unit "
+        sentence = f"{best} has the lowest loss; its difference from {reference} is {cell.text} nats a unit "
         sentence += f"(95 % interval {cell.interval})."
     return sentence
 
@@ -192,7 +192,7 @@ def hyperparameter_tables(exp_dir: Path, systems: Sequence[str]) -> list[Table]:
     found = {system: hyperparameters(exp_dir / system) for system in systems}
     keys = list(next(iter(found.values())))
     shared = [key for key in keys if len({each[key] for each in found.values()}) == 1]
-    differing = [(key, [Cell(found[s][key]) for s in systems]) for key in keys if key not in shared]
+    differing = [(key, [Cell(found[s][key] or "–") for s in systems]) for key in keys if key not in shared]
     common = [(key, [Cell(found[systems[0]][key] or "–")]) for key in shared]
     return [
         Table("Settings and costs in which the systems differ", [*map(Column, systems)], differing, first="setting"),

@@ -87,5 +87,5 @@ def figure_cell(figure: Mapping[str, Any], digits: int, key: str = "mean", sign:
         digits: decimals.
         sign: "+" to show the sign of positive figures.
     """
-    value, low, high = (f"{figure[end]:{sign}.{digits}f}" for end in (key, "low", "high"))
+    value, low, high = (f"{figure[end]:{sign}.{digits}f}".replace("-", "−") for end in (key, "low", "high"))
     return Cell(value, figure[key], f"{low} to {high}")
