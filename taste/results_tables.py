@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from taste.figures import plot_losses
+from taste.figures import plot_losses, save_figure
 from taste.files import read_json, write_text
 from taste.markdown import markdown_table
 from taste.results import BASELINES, compare, load_scores, scores_path
@@ -34,7 +34,7 @@ def write_report(exp_dir: Path) -> Path:
     """
     results = read_json(exp_dir / "results.json", "stage 10")
     systems = [name for name in results["systems"] if name not in BASELINES]
-    plot_losses({name: exp_dir / name for name in systems}, exp_dir / "figures" / "loss.png")
+    save_figure(plot_losses({name: exp_dir / name for name in systems}), exp_dir / "figures" / "loss.png")
     sections = [
         "# Results",
         f"`{results['command']}` at commit {results['commit']}",
@@ -121,34 +121,37 @@ def comparison_table(exp_dir: Path, systems: Sequence[str], reference: str, test
 
 def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
     """Sizes, training settings and costs of each system, one column a system."""
-    columns = []
-    for system in systems:
-        config = yaml.safe_load((exp_dir / system / "config.yaml").read_text(encoding="utf-8"))
-        record = read_json(exp_dir / system / "train.json", "training")
-        columns.append({
-            "started from": Path(record["init"]).name if record["init"] else "random weights",
-            "aggregator": config["aggregator"],
-            "key and value layers": layers_in_words(config),
-            "quantizer": quantizer_in_words(config),
-            "heads": str(config["attention_heads"]),
-            "hidden size": str(config["dim"]),
-            "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
-            "feed-forward size": str(config["linear_units"]),
-            "learning rates": ", ".join(f"{part} {rate:g}" for part, rate in config["learning_rates"].items()),
-            "batch": f"{config['batches_per_update']} x {config['batch_units']} units",
-            "epochs (best)": f"{record['epochs']} ({record['best']['epoch']})",
-            "updates": str(record["updates"]),
-            "optimizer": record["optimizer"],
-            "dtype": record["dtype"],
-            "parameters (trained)": f"{record['parameters']:,} ({record['trained_parameters']:,})",
-            "training utterances": str(record["train_utts"]),
-            "hardware": record["hardware"],
-            "training time": f"{record['seconds']:.0f} s",
-            "peak memory": f"{record['peak_memory_bytes'] / 2**30:.2f} GiB",
-            "seed": str(config["seed"]),
-        })  # fmt: skip
+    columns = [hyperparameters(exp_dir / system) for system in systems]
     rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
     return markdown_table(["", *systems], rows)
+
+
+def hyperparameters(system_dir: Path) -> dict[str, str]:
+    """Sizes, training settings and costs of a system, in words."""
+    config = yaml.safe_load((system_dir / "config.yaml").read_text(encoding="utf-8"))
+    record = read_json(system_dir / "train.json", "training")
+    return {
+        "started from": Path(record["init"]).name if record["init"] else "random weights",
+        "aggregator": config["aggregator"],
+        "key and value layers": layers_in_words(config),
+        "quantizer": quantizer_in_words(config),
+        "heads": str(config["attention_heads"]),
+        "hidden size": str(config["dim"]),
+        "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
+        "feed-forward size": str(config["linear_units"]),
+        "learning rates": ", ".join(f"{part} {rate:g}" for part, rate in config["learning_rates"].items()),
+        "batch": f"{config['batches_per_update']} x {config['batch_units']} units",
+        "epochs (best)": f"{record['epochs']} ({record['best']['epoch']})",
+        "updates": str(record["updates"]),
+        "optimizer": record["optimizer"],
+        "dtype": record["dtype"],
+        "parameters (trained)": f"{record['parameters']:,} ({record['trained_parameters']:,})",
+        "training utterances": str(record["train_utts"]),
+        "hardware": record["hardware"],
+        "training time": f"{record['seconds']:.0f} s",
+        "peak memory": f"{record['peak_memory_bytes'] / 2**30:.2f} GiB",
+        "seed": str(config["seed"]),
+    }
 
 
 def layers_in_words(config: Mapping) -> str:

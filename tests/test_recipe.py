@@ -46,7 +46,8 @@ def test_all_stages_run(recipe):
     assert set(figures) == {"unigram", "copy previous unit", "text_only", "text_only_continued", "taste", "taste_rvq"}
     assert {"loss", "ppl", "top1", "top5", "top1_change", "units", "utts"} <= set(figures["taste"]["test"])
     assert figures["taste"]["test"]["utts"] == 4
-    for name in ("RESULTS.md", "figures/loss.png", "figures/mel.png", "taste/steps.jsonl", "taste/train.log"):
+    names = ("RESULTS.md", "figures/loss.png", "figures/mel.png", "taste/steps.jsonl", "taste/train.log")
+    for name in (*names, "report/index.html"):
         assert (folder / "exp" / name).stat().st_size > 0
     assert "| taste " in result.stdout
     for row in ("topline", "text_only_continued", "taste", "taste_rvq"):

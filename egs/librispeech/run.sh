@@ -65,6 +65,7 @@ heard_systems="text_only_continued taste taste_rvq"
 edited_system=taste_rvq
 asr_model=base
 score_utts=
+listening_utts=8
 # jobs
 nj=2
 set_jobs=1
@@ -88,7 +89,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
   10  evaluate                                 exp/results.json, exp/RESULTS.md
   11  units to waveforms                       exp/griffinlim, exp/<system>/wav
   12  score the waveforms                      exp/scores.json, exp/RESULTS.md
-  13  report                                   not built yet
+  13  report                                   exp/report/index.html
 
 Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
@@ -131,7 +132,7 @@ Options (defaults):
   --systems_9 '$systems_9'   that stage 9 trains, from taste
   --system_confs '$system_confs'         folder with <system>.yaml of systems that conf/ at the top has not
   --skip_trained $skip_trained     leave a system that has been trained with the same settings as it is
-  --systems '$systems'   to be evaluated
+  --systems '$systems'   to be evaluated and shown
   --vocoder $vocoder             griffinlim, which stage 11 trains, or cosyvoice (flow and HiFT of CosyVoice-300M)
   --griffinlim_config $griffinlim_config
   --cosyvoice_code '$cosyvoice_code'              checkout of CosyVoice for --vocoder cosyvoice, in place of the package
@@ -139,6 +140,7 @@ Options (defaults):
   --edited_system '$edited_system'       in which TASTE tokens of words are exchanged, where word times are known; empty: none
   --asr_model $asr_model             the Whisper model that hears the waveforms in stage 12
   --score_utts '$score_utts'            score so many utterances of each test set, evenly over its speakers; all without
+  --listening_utts $listening_utts       of each test set that the report lets one hear, chosen by --seed
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
@@ -157,7 +159,6 @@ runs() { ((stage <= $1 && $1 <= stop_stage)); }
 at_once() { xargs -P "$1" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' "${@:2}" || exit 1; }
 # shellcheck disable=SC2086  # a list
 each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
-not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is done"; fi; }
 
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
@@ -298,4 +299,9 @@ if runs 12; then
     --device "$device" ${score_utts:+--utts "$score_utts"}
 fi
 
-not_built 13 "the report"
+if runs 13; then
+  log "Stage 13: the report"
+  # shellcheck disable=SC2086
+  local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
+    --made_by "$command_line" --seed "$seed" --allow_pipes "$allow_pipes"
+fi
