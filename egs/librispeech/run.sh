@@ -83,7 +83,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
       from text_only
    9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
-  11  units to waveforms                       exp/griffinlim, exp/<system>/wav
+  11  units to waveforms, movable models       exp/griffinlim, exp/<system>/wav, vocoder, README.md
   12  score                                    not built yet
   13  report                                   not built yet
 
@@ -156,6 +156,8 @@ not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is 
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
+sentencepiece_model=
+[[ "$token_type" != sentencepiece ]] || sentencepiece_model="$exp/sentencepiece.model"
 whisper_models="$whisper_model"
 [[ "$units_backend" != kmeans ]] || whisper_models+=" $kmeans_model"
 [[ -z "$cosyvoice_dir" ]] || local/check_cosyvoice_dir.py "$cosyvoice_dir"
@@ -203,9 +205,7 @@ cosyvoice_dir="${cosyvoice_dir:-$pretrained_dir/CosyVoice-300M}"
 
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
-  sentencepiece_model=
   if [[ "$token_type" == sentencepiece ]]; then
-    sentencepiece_model="$exp/sentencepiece.model"
     local/train_sentencepiece.py "$data/train" "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
   each_set local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
@@ -234,6 +234,7 @@ if runs 6; then
 fi
 
 training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
+  --sentencepiece_model "$sentencepiece_model"
   --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes"
   --num_threads $((($(nproc) + train_jobs * num_processes - 1) / (train_jobs * num_processes))))
@@ -277,6 +278,9 @@ if runs 11; then
   # shellcheck disable=SC2086
   local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts \
     --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" --device "$device" \
+    ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
+  # shellcheck disable=SC2086
+  local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
     ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
 fi
 not_built 12 "scoring waveforms"
