@@ -87,7 +87,7 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
       from text_only
    9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
-  11  units to waveforms                       exp/griffinlim, exp/<system>/wav
+  11  units to waveforms, movable models       exp/griffinlim, exp/<system>/wav, vocoder, README.md
   12  score the waveforms                      exp/scores.json, exp/RESULTS.md
   13  report                                   exp/report/index.html
 
@@ -163,6 +163,8 @@ each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
+sentencepiece_model=
+[[ "$token_type" != sentencepiece ]] || sentencepiece_model="$exp/sentencepiece.model"
 whisper_models="$whisper_model"
 [[ "$units_backend" != kmeans ]] || whisper_models+=" $kmeans_model"
 [[ "$asr_model" == "$whisper_model" ]] || whisper_models+=" $asr_model"
@@ -211,9 +213,7 @@ cosyvoice_dir="${cosyvoice_dir:-$pretrained_dir/CosyVoice-300M}"
 
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
-  sentencepiece_model=
   if [[ "$token_type" == sentencepiece ]]; then
-    sentencepiece_model="$exp/sentencepiece.model"
     local/train_sentencepiece.py "$data/train" "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
   each_set local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
@@ -242,6 +242,7 @@ if runs 6; then
 fi
 
 training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
+  --sentencepiece_model "$sentencepiece_model"
   --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes"
   --num_threads $((($(nproc) + train_jobs * num_processes - 1) / (train_jobs * num_processes))))
@@ -289,6 +290,9 @@ if runs 11; then
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
     local/edit_words.py "$exp" "$data/train" "$data/${test_parts%% *}" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
+  # shellcheck disable=SC2086
+  local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
+    ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
 fi
 
 if runs 12; then
