@@ -200,7 +200,7 @@ def read_ids(path: Path, non_print: bool = False) -> tuple[list[bytes], list[str
                 index = next(index for index, line in enumerate(lines) if not form(line))
                 fault("form", first + index, f"expected {description}, got {show(lines[index])}")
             ids += line_ids(path.name, lines)
-    for sort, index, message in _order_faults(ids):
+    for sort, index, message in order_faults(ids):
         fault(sort, index + 1, message)
     return ids, list(faults.values())
 
@@ -239,7 +239,7 @@ def _character_faults(name: str, block: bytes, lines: list[bytes], non_print: bo
         yield "symbol", index, "holds <s>, </s> or #0, which mean something else in Kaldi; remove it"
 
 
-def _order_faults(ids: list[bytes]) -> Iterator[tuple[str, int, str]]:
+def order_faults(ids: list[bytes]) -> Iterator[tuple[str, int, str]]:
     """Faults in the order of a file's ids: their sort, the index of the line, and the message."""
     if b"" in ids:
         yield "empty", ids.index(b""), "a line without an id; utils/fix_data_dir.sh removes it"

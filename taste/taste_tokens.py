@@ -21,8 +21,8 @@ from taste.errors import RecipeError
 from taste.files import read_json, sha256, write_json
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
-from taste.tables import read_int_table, read_table, write_table
 from taste.model.speech import Speech
+from taste.tables import read_int_table, read_table, write_table
 
 TABLE, RECORD = "utt2taste", "taste.json"
 

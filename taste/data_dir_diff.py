@@ -1,0 +1,245 @@
+"""What differs between two data directories (`utils/diff_data_dir.sh`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from taste.data_dir import RECORDS, kind_of, links, require_data_dir, tables
+from taste.errors import RecipeError
+from taste.files import read_json
+from taste.progress import progress
+from taste.table_merge import Line, TableMerge
+from taste.units.record import first_difference
+from taste.value_diff import ValueDiff, field_changes, value_diff
+
+Pair: TypeAlias = "tuple[bytes, Line | None, Line | None]"
+
+
+@dataclass(frozen=True)
+class DiffOptions:
+    """How directories are compared.
+
+    Attributes:
+        tolerance: relative distance up to which arrays and audio count as the same.
+        allow_pipes: whether commands of `wav.scp` may be run.
+        show: how many of a sort are kept in `Listed.first`.
+    """
+
+    tolerance: float = 0.0
+    allow_pipes: bool = False
+    show: int = 5
+
+
+@dataclass
+class Listed:
+    """How many there are of something, and the first few."""
+
+    count: int = 0
+    first: list[Any] = field(default_factory=list)
+
+    def add(self, item: Any, options: DiffOptions) -> None:
+        """Count `item`, and keep it if it is among the first."""
+        self.count += 1
+        if len(self.first) < options.show:
+            self.first.append(item)
+
+
+@dataclass
+class TableDiff:
+    """What differs between two tables of the same name.
+
+    Attributes:
+        lines: of A and B.
+        only_a: ids of A alone; without utterances that the whole of B lacks, which `DataDirDiff` tells.
+        only_b: ids of B alone, likewise.
+        changed: `{"id", "a", "b", "difference"}` of values that differ.
+        white_space: `{"id", "difference"}` of lines that differ in white space alone.
+        not_compared: `{"id", "difference"}` of values that cannot be read: the reason.
+        written_differently: how many values are, yet say the same.
+        figures: of `ValueDiff.figures`.
+    """
+
+    lines: list[int]
+    only_a: Listed = field(default_factory=Listed)
+    only_b: Listed = field(default_factory=Listed)
+    changed: Listed = field(default_factory=Listed)
+    white_space: Listed = field(default_factory=Listed)
+    not_compared: Listed = field(default_factory=Listed)
+    written_differently: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything does."""
+        return any(each.count for each in (self.only_a, self.only_b, self.changed, self.white_space))
+
+
+@dataclass
+class DataDirDiff:
+    """What differs between two data directories.
+
+    Attributes:
+        a: one.
+        b: the other.
+        only_a: utterances of A's `utt2spk` alone.
+        only_b: of B's alone.
+        files_only_a: tables and records of A alone.
+        files_only_b: of B alone.
+        tables: by name, those that both have and that could be compared.
+        records: by name (`units.json`), the fields that differ; links between tables are under "links".
+        notes: what has to be known to read the rest.
+        trouble: what could not be compared, and why.
+    """
+
+    a: str
+    b: str
+    only_a: Listed = field(default_factory=Listed)
+    only_b: Listed = field(default_factory=Listed)
+    files_only_a: list[str] = field(default_factory=list)
+    files_only_b: list[str] = field(default_factory=list)
+    tables: dict[str, TableDiff] = field(default_factory=dict)
+    records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything does."""
+        lists = (self.only_a.count, self.only_b.count, self.files_only_a, self.files_only_b)
+        return any(lists) or any(self.records.values()) or any(table.differs for table in self.tables.values())
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether something could not be compared."""
+        return bool(self.trouble) or any(table.not_compared.count for table in self.tables.values())
+
+
+def diff_data_dirs(a: str | Path, b: str | Path, options: DiffOptions) -> DataDirDiff:
+    """Compare two data directories: every table and record that one of them has.
+
+    Sorted tables are read side by side as streams, so memory grows with the utterances that one directory only has,
+    and with nothing else. What cannot be compared (a file that is not sorted, an archive that cannot be read) is named,
+    and the rest is compared.
+
+    Raises:
+        RecipeError: one of the two is no data directory.
+    """
+    a, b = require_data_dir(a), require_data_dir(b)
+    result = DataDirDiff(str(a), str(b))
+    tables_a, tables_b = ({path.name for path in tables(each)} for each in (a, b))
+    records_a, records_b = ({name for name in RECORDS if (each / name).is_file()} for each in (a, b))
+    result.files_only_a = sorted(tables_a - tables_b | records_a - records_b)
+    result.files_only_b = sorted(tables_b - tables_a | records_b - records_a)
+    result.records["links"] = field_changes(links(a), links(b))
+    for name in sorted(records_a & records_b):
+        with _trouble_noted(result):
+            result.records[name] = _record_changes(name, a / name, b / name, result.notes)
+    unshared: set[str] = set()
+    for name in sorted(tables_a & tables_b, key=lambda name: (name != "utt2spk", name)):
+        with _trouble_noted(result):
+            if name == "wav.scp":
+                _require_same_kind_of_audio(a, b)
+            result.tables[name] = _diff_table(a / name, b / name, unshared, options, result)
+    return result
+
+
+@contextlib.contextmanager
+def _trouble_noted(result: DataDirDiff) -> Iterator[None]:
+    """Turn an error into a line of `result.trouble`."""
+    try:
+        yield
+    except RecipeError as error:
+        result.trouble.append(str(error))
+    except OSError as error:
+        result.trouble.append(f"{error.filename} cannot be read ({error.strerror})" if error.filename else str(error))
+
+
+def _record_changes(name: str, a: Path, b: Path, notes: list[str]) -> list[dict[str, Any]]:
+    one, other = (read_json(path, "the stage that wrote it") for path in (a, b))
+    if name == "units.json" and (differing := first_difference(one, other)):
+        notes.append(f"the units differ in {differing}, so the edit distance of utt2s3 says nothing about the speech")
+    return field_changes(one, other)
+
+
+def _require_same_kind_of_audio(a: Path, b: Path) -> None:
+    with_segments = [each for each in (a, b) if (each / "segments").is_file()]
+    if len(with_segments) == 1:
+        raise RecipeError(
+            f"wav.scp: only {with_segments[0]} has segments, so its lines are recordings and the other's utterances; "
+            "compare before the segments are cut, or after"
+        )
+
+
+def _diff_table(a: Path, b: Path, unshared: set[str], options: DiffOptions, result: DataDirDiff) -> TableDiff:
+    """Compare two tables; `utt2spk`, the first, fills `unshared` and the result's utterances."""
+    merge = TableMerge(a, b)
+    table = TableDiff(merge.lines)
+    values = value_diff(a.name, options.tolerance, options.allow_pipes, unshared)
+    told = unshared if _is_by_utterance(a) and _is_by_utterance(b) else set()
+    missing = set()
+    for key, line_a, line_b in _shown(merge, a):
+        name = os.fsdecode(key)
+        if line_a and line_b:
+            _add_change(table, name, a, line_a, b, line_b, values, options)
+        elif name not in told:
+            missing.add(name)
+            (table.only_b if line_b else table.only_a).add(name, options)
+    table.figures = values.figures()
+    if a.name == "utt2spk":
+        unshared |= missing
+        result.only_a, result.only_b = table.only_a, table.only_b
+        table.only_a, table.only_b = Listed(), Listed()
+    return table
+
+
+def _is_by_utterance(path: Path) -> bool:
+    kind = kind_of(path.name)
+    return kind == "utt" or (kind == "reco" and not (path.parent / "segments").is_file())
+
+
+def _shown(pairs: Iterable[Pair], path: Path) -> Iterator[Pair]:
+    """Show progress where other files have to be read, from the first of them on."""
+    iterator = iter(pairs)
+    for pair in iterator:
+        if path.suffix == ".scp" and all(pair):
+            yield from progress(chain([pair], iterator), f"comparing {path.name}", unit="line")
+        else:
+            yield pair
+
+
+def _add_change(
+    table: TableDiff, name: str, path_a: Path, a: Line, path_b: Path, b: Line, values: ValueDiff, options: DiffOptions
+) -> None:
+    """Sort a pair of differing lines of the same id into its place in `table`."""
+    value_a, value_b = (_value(path_a.name, each.line) for each in (a, b))
+    if value_a == value_b or (path_a.suffix != ".scp" and value_a.split() == value_b.split()):
+        table.white_space.add({"id": name, "difference": _white_space(path_a, a, path_b, b)}, options)
+        return
+    try:
+        difference = values.difference(name, value_a, value_b)
+    except RecipeError as error:
+        table.not_compared.add({"id": name, "difference": str(error)}, options)
+        return
+    if difference is None:
+        table.written_differently += 1
+    else:
+        table.changed.add({"id": name, "a": value_a, "b": value_b, "difference": difference}, options)
+
+
+def _value(table: str, line: bytes) -> str:
+    fields = [b"", line] if table.endswith(".jsonl") else line.split(None, 1)
+    return os.fsdecode(fields[1].rstrip()) if len(fields) > 1 else ""
+
+
+def _white_space(path_a: Path, a: Line, path_b: Path, b: Line) -> str:
+    for sort, character in (("a carriage return", b"\r"), ("a tab", b"\t")):
+        for path, each in ((path_a, a), (path_b, b)):
+            if character in each.line:
+                return f"{path}:{each.number} holds {sort}; utils/fix_data_dir.sh removes it"
+    return f"other spaces in {path_a}:{a.number} than in {path_b}:{b.number}"

@@ -1,0 +1,121 @@
+"""Two sorted tables of data directories side by side, read as streams of blocks."""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from taste.data_dir import keyed_lines
+from taste.data_dir_validate import order_faults
+from taste.errors import RecipeError
+
+
+class Line(NamedTuple):
+    """A line of a table: its number in the file, from 1, and the line with its newline."""
+
+    number: int
+    line: bytes
+
+
+@dataclass
+class Block:
+    """Lines of a sorted table that follow one another.
+
+    Attributes:
+        first: the number of the first line in the file, from 1.
+        keys: the ids.
+        lines: the lines, each with its newline.
+    """
+
+    first: int
+    keys: list[bytes]
+    lines: list[bytes]
+
+    def split(self, last: bytes) -> tuple[Block, Block]:
+        """The lines up to the id `last`, and those after it."""
+        if self.keys[-1] <= last:
+            return self, Block(self.first + len(self.keys), [], [])
+        cut = bisect_right(self.keys, last)
+        return (
+            Block(self.first, self.keys[:cut], self.lines[:cut]),
+            Block(self.first + cut, self.keys[cut:], self.lines[cut:]),
+        )
+
+
+def sorted_blocks(path: Path) -> Iterator[Block]:
+    """Read a table in blocks of about a megabyte.
+
+    Raises:
+        RecipeError: a line without an id, a repeated one, or one out of order; with file and line.
+    """
+    number, previous = 1, []
+    for keys, lines in keyed_lines(path):
+        if not all(map(operator.lt, previous + keys, islice(previous + keys, 1, None))):
+            _, index, message = next(order_faults(previous + keys))
+            raise RecipeError(f"{path}:{number + index - len(previous)}: {message}")
+        yield Block(number, keys, lines)
+        number += len(keys)
+        previous = keys[-1:]
+
+
+def aligned_blocks(a: Path, b: Path) -> Iterator[tuple[Block, Block]]:
+    """Read two sorted tables in step: both blocks of a pair are the lines of the same range of ids.
+
+    Raises:
+        RecipeError: as `sorted_blocks`.
+    """
+    streams = sorted_blocks(a), sorted_blocks(b)
+    nothing = Block(1, [], [])
+    blocks = [next(stream, nothing) for stream in streams]
+    while any(block.keys for block in blocks):
+        last = min(block.keys[-1] for block in blocks if block.keys)
+        heads, tails = zip(*(block.split(last) if block.keys else (nothing, nothing) for block in blocks), strict=True)
+        yield heads
+        blocks = [tail if tail.keys else next(stream, nothing) for tail, stream in zip(tails, streams, strict=True)]
+
+
+class TableMerge:
+    """The lines in which two sorted tables differ.
+
+    Memory does not grow with the tables.
+
+    Example::
+
+        merge = TableMerge(a / "text", b / "text")
+        for utt, line_a, line_b in merge:
+            ...
+        print(merge.lines)
+
+    Attributes:
+        lines: of both tables, as far as they have been read.
+    """
+
+    def __init__(self, a: Path, b: Path) -> None:
+        self.a, self.b = a, b
+        self.lines = [0, 0]
+
+    def __iter__(self) -> Iterator[tuple[bytes, Line | None, Line | None]]:
+        """Yield each id whose lines differ, sorted, with both lines; None for a table that has no such id.
+
+        Raises:
+            RecipeError: as `sorted_blocks`.
+        """
+        for block_a, block_b in aligned_blocks(self.a, self.b):
+            self.lines[0] += len(block_a.lines)
+            self.lines[1] += len(block_b.lines)
+            if block_a.lines == block_b.lines:
+                continue
+            differing = set(block_a.lines).symmetric_difference(block_b.lines)
+            lines_a, lines_b = _chosen(block_a, differing), _chosen(block_b, differing)
+            for key in sorted(lines_a.keys() | lines_b.keys()):
+                yield key, lines_a.get(key), lines_b.get(key)
+
+
+def _chosen(block: Block, wanted: set[bytes]) -> dict[bytes, Line]:
+    numbered = zip(block.keys, count(block.first), block.lines, strict=False)
+    return {key: Line(number, line) for key, number, line in numbered if line in wanted}
