@@ -193,4 +193,4 @@ def _write_wav(path: Path, tokenizer: TasteTokenizer, tokens: SpeechTokens, seed
 
 
 if __name__ == "__main__":
-    run_main(main, status=2)
+    run_main(main, failure=2)

@@ -80,12 +80,17 @@ def decimals(values: Sequence[float]) -> int:
 
 
 def figure_cell(figure: Mapping[str, Any], digits: int, key: str = "mean", sign: str = "") -> Cell:
-    """A figure with its interval.
+    """A figure with its interval, where it has one.
 
     Args:
-        figure: the figure under `key`, and the interval's ends `low` and `high`.
+        figure: the figure under `key`, and the interval's ends `low` and `high`; None of a figure of the whole set.
         digits: decimals.
         sign: "+" to show the sign of positive figures.
     """
-    value, low, high = (f"{figure[end]:{sign}.{digits}f}".replace("-", "−") for end in (key, "low", "high"))
-    return Cell(value, figure[key], f"{low} to {high}")
+
+    def shown(number: float) -> str:
+        return f"{number:{sign}.{digits}f}".replace("-", "−")
+
+    has_interval = figure["low"] is not None
+    interval = f"{shown(figure['low'])} to {shown(figure['high'])}" if has_interval else ""
+    return Cell(shown(figure[key]), figure[key], interval)
