@@ -22,9 +22,9 @@ PESQ_MISSING = None if pesq_package else "needs the package pesq and a compiler:
 def mean_opinion(samples: np.ndarray) -> float:
     """DNSMOS P.835's overall quality, 1 to 5 (Reddy et al. 2022, arXiv 2110.01763), of float32 (samples,) at 16 kHz.
 
-    Audio shorter than the model's window is repeated to fill one. The package would double it until it is longer and
-    take the mean over up to eight windows of the same speech, at seven times the cost; of 12 utterances of 2 to 9 s that
-    mean was lower by 0.02 on average, and correlated by 0.993.
+    Audio shorter than the model's window is repeated to fill one. The package would double it until it is longer, and
+    take the mean over up to eight windows of the same speech, at seven times the cost; of 12 utterances of 2 to 9 s
+    that mean was lower by 0.02 on average, and correlated by 0.993.
     """
     window = int(dnsmos.INPUT_LENGTH * SAMPLE_RATE)
     filled = samples if len(samples) >= window else np.resize(samples, window)
