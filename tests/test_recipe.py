@@ -36,6 +36,7 @@ def recipe(tmp_path_factory, pretrained_dir):
     (folder / "mine.conf").write_text('train_parts="train"\ndev_parts=""\ndev_utts=2\ntest_parts="test"\n')
     options = ["--config", "mine.conf", "--corpus", "corpus", "--kmeans_K", "20", "--pretrained_dir", pretrained_dir]
     options += ["--continued_config", "conf/continued.yaml", "--train_jobs", "2", "--set_jobs", "2"]
+    options += ["--score_utts", "2", "--asr_model", "tiny.en"]
     return folder, [*options, "--nj", "2"], train, run(folder, *options)
 
 
@@ -54,6 +55,10 @@ def test_all_stages_run(recipe):
         assert len(read_table(folder / "exp" / row / "wav/test/wav.scp")) == 4
     assert set(figures["taste_rvq"]["test"]["tokens"]) >= {"bits_per_second", "entropy_per_second", "used"}
     assert figures["taste"]["test"]["free_running"]["words"] > 0
+    scores = json.loads((folder / "exp/scores.json").read_text())["sets"]["test"]
+    assert list(scores) == ["original", "topline", "text_only_continued", "taste", "taste_rvq"]
+    assert all(row["wer"]["utts"] == 2 for row in scores.values()) and scores["taste_rvq"]["bits_per_second"]
+    assert "## Scores of waveforms" in (folder / "exp/RESULTS.md").read_text()
     assert not list(folder.rglob("*.partial"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taste.errors import RecipeError, Skipped, UtteranceError
-from taste.files import read_json, write_json, write_json_lines
+from taste.files import read_json, require, write_json, write_json_lines
 from taste.progress import progress
 from taste.provenance import commit
 from taste.reconstruction import TOPLINE
@@ -111,7 +111,9 @@ def wav_scp(exp_dir: Path, row: str, data_dir: Path) -> dict[str, str]:
     """
     if row == ORIGINAL:
         return read_table(data_dir / "wav.scp", "stage 1")
-    return read_table(exp_dir / row / "wav" / data_dir.name / "wav.scp", "stage 11")
+    folder = exp_dir / row / "wav" / data_dir.name
+    require(folder / "wav.json", "stage 11")
+    return read_table(folder / "wav.scp", "stage 11")
 
 
 def choose(utt2spk: Mapping[str, str], number: int | None, seed: int) -> list[str]:
