@@ -92,7 +92,7 @@ class TasteTokenizer:
         feats = trained["feats"]
         whisper = load_same_whisper(
             feats["model"], pretrained_dir, feats["weights_sha256"], feats["source"],
-            f"{system_dir} was trained with others",
+            str(system_dir),
         )  # fmt: skip
         return cls(
             system_dir, config, model, trained, whisper.to(torch_device),
@@ -142,7 +142,7 @@ class TasteTokenizer:
             for piece in (progress(pieces, f"pieces of {source}") if len(pieces) > 1 else pieces)
         ]
         tokens = made[0] if len(made) == 1 else _joined(made)
-        if tokens.probability < LEAST_PROBABILITY:
+        if text is not None and tokens.probability < LEAST_PROBABILITY:
             logger.warning(
                 "%s: the text seems not to be what is said: Whisper gives its tokens a probability of %.3f, and that "
                 "of a text that fits is above %.1f", source, tokens.probability, LEAST_PROBABILITY,

@@ -39,7 +39,7 @@ def transcribe(model: Whisper, samples: np.ndarray) -> list[Passage]:
     Args:
         samples: (samples,), float32, 16 kHz.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(0)
         result = whisper.transcribe(
             model, samples, language="en", fp16=False, condition_on_previous_text=False,

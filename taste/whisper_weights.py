@@ -82,7 +82,7 @@ def load_whisper(name: str, pretrained_dir: str | Path, weights: str = "auto") -
     return _load(name, path)
 
 
-def load_same_whisper(name: str, pretrained_dir: str | Path, weights_sha256: str, source: str, advice: str) -> Whisper:
+def load_same_whisper(name: str, pretrained_dir: str | Path, weights_sha256: str, source: str, what: str) -> Whisper:
     """Load the Whisper model that something was made with; fetched, where it is missing, from where it came then.
 
     Args:
@@ -90,7 +90,7 @@ def load_same_whisper(name: str, pretrained_dir: str | Path, weights_sha256: str
         pretrained_dir: holds the converted weights.
         weights_sha256: that `whisper_record` gave of it.
         source: likewise.
-        advice: what was made with it, and what to do where the weights are others.
+        what: was made with it, for the message.
 
     Raises:
         RecipeError: the weights are not to be had, damaged, or others.
@@ -101,7 +101,8 @@ def load_same_whisper(name: str, pretrained_dir: str | Path, weights_sha256: str
     if found["sha256"] != weights_sha256:
         raise RecipeError(
             f"the weights of Whisper {name} in {pretrained_dir}, from {found['source']}, have the SHA-256 "
-            f"{found['sha256']}, but {advice} (SHA-256 {weights_sha256}, from {source})"
+            f"{found['sha256']}, but {what} was made with those of SHA-256 {weights_sha256}, from {source}; name "
+            "another --pretrained_dir, and they are fetched"
         )
     return model
 
