@@ -114,7 +114,7 @@ def cli(monkeypatch, *arguments):
     """Run `python -m taste` in this process; returns the exit status."""
     monkeypatch.setattr(sys, "argv", ["taste/__main__.py", *map(str, arguments)])
     try:
-        run_main(command_line.main, status=2)
+        run_main(command_line.main, failure=2)
     except SystemExit as error:
         return error.code
     return 0
