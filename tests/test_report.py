@@ -61,6 +61,8 @@ def experiment(tmp_path_factory):
     text = read_table(data / "test/text")
     lengths = {utt: len(counts.split()) for utt, counts in read_table(data / "test/utt2word_tokens").items()}
     write_table(data / "test/text", {utt: " ".join(["<b>&"] * lengths[utt]) for utt in text})
+    times = {utt: " ".join(f"<b>& {i / 3:.3f} {(i + 1) / 3:.3f}" for i in range(n)) for utt, n in lengths.items()}
+    write_table(data / "test/utt2words", times)
     write_waveforms(data / "test/wav.scp", root / "recordings", utts)
     for name, config in (("text_only_continued", tiny_config()), ("taste", tiny_config("attention"))):
         train(config, *open_sets(data, config), exp / name, None, "cpu")
@@ -199,6 +201,8 @@ def test_pictures_say_what_they_show(full_page, experiment):
     epochs = [json.loads(line) for line in (experiment / "exp/taste/epochs.jsonl").read_text().splitlines()]
     assert sum("Attention of taste" in alt for alt in alts) == 2
     assert any(f"at best {min(e['dev_loss'] for e in epochs):.3f}" in alt for alt in alts)
+    page = full_page.read_text(encoding="utf-8")
+    assert len(re.findall(r"highest within the word that is being said for \d of \d words", page)) == 2 * 2
     assert len(alts) == 4 and all(re.search(r"\d", alt) for alt in alts)
 
 

@@ -27,8 +27,6 @@ from taste.report.result_tables import (
 from taste.report.table import Table
 from taste.results_tables import units_in_words
 
-ATTENTION_UTTS = 2
-
 
 def write_page(
     exp_dir: Path, data_dir: Path, systems: Sequence[str], test_sets: Sequence[str], reference: str, utts: int,
@@ -55,8 +53,7 @@ def write_page(
     """
     results = read_json(exp_dir / "results.json", "stage 10")
     listening = [listen(exp_dir, data_dir / name, systems, utts, seed, allow_pipes) for name in test_sets]
-    ablation = _read_if_there(exp_dir / "ablation" / "ablation.json")
-    shown = shortest(listening[0])
+    ablation = _read_if_there(exp_dir / "ablation" / "ablation.json", "run_ablation.sh, stage 7")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -76,9 +73,9 @@ def write_page(
         test_sets=test_sets,
         listening=listening,
         edits=listen_to_edits(exp_dir),
-        score_tables=_score_tables(_read_if_there(exp_dir / "scores.json"), test_sets),
+        score_tables=_score_tables(_read_if_there(exp_dir / "scores.json", "stage 12"), test_sets),
         result_tables=_result_tables(exp_dir, results, test_sets, reference),
-        attention=attention_pictures(exp_dir, data_dir / test_sets[0], systems, shown),
+        attention=attention_pictures(exp_dir, data_dir / test_sets[0], systems, shortest_first(listening[0])),
         ablation=ablation_pictures(ablation) if ablation else [],
         loss=loss_picture(exp_dir, systems),
         hyperparameters=hyperparameter_tables(exp_dir, systems),
@@ -88,14 +85,14 @@ def write_page(
     return path
 
 
-def shortest(listening: Listening) -> list[str]:
-    """The utterances with the fewest words, whose attention fits a screen."""
+def shortest_first(listening: Listening) -> list[str]:
+    """The utterances by their number of words: the attention of few fits a screen."""
     by_length = sorted(listening.utterances, key=lambda utterance: len(utterance.text.split()))
-    return [utterance.utt for utterance in by_length[:ATTENTION_UTTS]]
+    return [utterance.utt for utterance in by_length]
 
 
-def _read_if_there(path: Path) -> Any:
-    return read_json(path, "") if path.exists() else None
+def _read_if_there(path: Path, made_by: str) -> Any:
+    return read_json(path, made_by) if path.exists() else None
 
 
 def _score_tables(scores: Any, test_sets: Sequence[str]) -> list[tuple[str, list[tuple[str, Table]]]]:

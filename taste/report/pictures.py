@@ -25,6 +25,7 @@ from taste.tables import read_table
 
 DPI = 160
 CSS_PIXELS_AN_INCH = 96
+ATTENTION_UTTS = 2
 
 
 def _theme(paper: str, ink: str, muted: str, line: str, cycle: Sequence[str]) -> dict[str, Any]:
@@ -153,10 +154,11 @@ def ablation_pictures(figures: Mapping[str, Any]) -> list[Picture]:
 
 
 def attention_pictures(exp_dir: Path, data_dir: Path, systems: Sequence[str], utts: Sequence[str]) -> list[Picture]:
-    """Where each system with an aggregator looks for each word of some utterances.
+    """Where each system with an aggregator looks for each word of two utterances.
 
     Args:
         data_dir: of the utterances, with the features of stage 4.
+        utts: the first two that have features are shown.
     """
     text, counts, seconds = (
         read_table(data_dir / name, made_by)
@@ -169,7 +171,7 @@ def attention_pictures(exp_dir: Path, data_dir: Path, systems: Sequence[str], ut
         if model.speech is None:
             continue
         dataset = UnitDataset(data_dir, config.model)
-        for utt in utts:
+        for utt in [utt for utt in utts if utt in set(dataset.utts)][:ATTENTION_UTTS]:
             words, tokens, length = text[utt].split(), [*map(int, counts[utt].split())], float(seconds[utt])
             attention = attention_of(model, dataset, utt)
             peaks = word_peaks(attention, tokens, length)
