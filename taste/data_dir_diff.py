@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -16,7 +15,7 @@ from taste.files import read_json
 from taste.progress import progress
 from taste.table_merge import Line, TableMerge
 from taste.units.record import first_difference
-from taste.value_diff import ValueDiff, field_changes, value_diff
+from taste.value_diff import field_changes, value_diff
 
 Pair: TypeAlias = "tuple[bytes, Line | None, Line | None]"
 
@@ -43,11 +42,11 @@ class Listed:
     count: int = 0
     first: list[Any] = field(default_factory=list)
 
-    def add(self, item: Any, options: DiffOptions) -> None:
-        """Count `item`, and keep it if it is among the first."""
+    def add(self, make: Callable[[], Any], options: DiffOptions) -> None:
+        """Count one more, and make and keep it if it is among the first."""
         self.count += 1
         if len(self.first) < options.show:
-            self.first.append(item)
+            self.first.append(make())
 
 
 @dataclass
@@ -178,19 +177,17 @@ def _require_same_kind_of_audio(a: Path, b: Path) -> None:
 
 def _diff_table(a: Path, b: Path, unshared: set[str], options: DiffOptions, result: DataDirDiff) -> TableDiff:
     """Compare two tables; `utt2spk`, the first, fills `unshared` and the result's utterances."""
-    merge = TableMerge(a, b)
-    table = TableDiff(merge.lines)
-    values = value_diff(a.name, options.tolerance, options.allow_pipes, unshared)
     told = unshared if _is_by_utterance(a) and _is_by_utterance(b) else set()
-    missing = set()
-    for key, line_a, line_b in _shown(merge, a):
-        name = os.fsdecode(key)
+    comparison = _TableComparison(a, b, unshared, options)
+    table, missing = comparison.table, set()
+    for key, line_a, line_b in _shown(comparison.merge, a):
+        name = key.decode(errors="surrogateescape")
         if line_a and line_b:
-            _add_change(table, name, a, line_a, b, line_b, values, options)
+            comparison.add(name, line_a, line_b)
         elif name not in told:
             missing.add(name)
-            (table.only_b if line_b else table.only_a).add(name, options)
-    table.figures = values.figures()
+            (table.only_b if line_b else table.only_a).add(lambda name=name: name, options)
+    table.figures = comparison.values.figures()
     if a.name == "utt2spk":
         unshared |= missing
         result.only_a, result.only_b = table.only_a, table.only_b
@@ -205,41 +202,54 @@ def _is_by_utterance(path: Path) -> bool:
 
 def _shown(pairs: Iterable[Pair], path: Path) -> Iterator[Pair]:
     """Show progress where other files have to be read, from the first of them on."""
-    iterator = iter(pairs)
+    iterator, reads_files = iter(pairs), path.suffix == ".scp"
     for pair in iterator:
-        if path.suffix == ".scp" and all(pair):
+        if reads_files and all(pair):
             yield from progress(chain([pair], iterator), f"comparing {path.name}", unit="line")
         else:
             yield pair
 
 
-def _add_change(
-    table: TableDiff, name: str, path_a: Path, a: Line, path_b: Path, b: Line, values: ValueDiff, options: DiffOptions
-) -> None:
-    """Sort a pair of differing lines of the same id into its place in `table`."""
-    value_a, value_b = (_value(path_a.name, each.line) for each in (a, b))
-    if value_a == value_b or (path_a.suffix != ".scp" and value_a.split() == value_b.split()):
-        table.white_space.add({"id": name, "difference": _white_space(path_a, a, path_b, b)}, options)
-        return
-    try:
-        difference = values.difference(name, value_a, value_b)
-    except RecipeError as error:
-        table.not_compared.add({"id": name, "difference": str(error)}, options)
-        return
-    if difference is None:
-        table.written_differently += 1
-    else:
-        table.changed.add({"id": name, "a": value_a, "b": value_b, "difference": difference}, options)
+class _TableComparison:
+    """Sorts pairs of differing lines of the same id into their places in a `TableDiff`."""
+
+    def __init__(self, a: Path, b: Path, unshared: set[str], options: DiffOptions) -> None:
+        self.a, self.b, self.options = a, b, options
+        self.merge = TableMerge(a, b)
+        self.table = TableDiff(self.merge.lines)
+        self.values = value_diff(a.name, options.tolerance, options.allow_pipes, unshared)
+        self.value = _record if a.suffix == ".jsonl" else _value
+        self.spaces_matter = a.suffix == ".scp"  # paths may hold them
+
+    def add(self, name: str, a: Line, b: Line) -> None:
+        """Compare a pair of lines."""
+        value_a, value_b = self.value(a.line), self.value(b.line)
+        try:
+            describe = self.values.difference(name, value_a, value_b) if value_a != value_b else None
+        except RecipeError as error:
+            reason = str(error)
+            self.table.not_compared.add(lambda: {"id": name, "difference": reason}, self.options)
+            return
+        if describe:
+            change = {"id": name, "a": value_a, "b": value_b}
+            self.table.changed.add(lambda: {**change, "difference": describe()}, self.options)
+        elif value_a == value_b or (not self.spaces_matter and value_a.split() == value_b.split()):
+            self.table.white_space.add(lambda: {"id": name, "difference": self._white_space(a, b)}, self.options)
+        else:
+            self.table.written_differently += 1
+
+    def _white_space(self, a: Line, b: Line) -> str:
+        for sort, character in (("a carriage return", b"\r"), ("a tab", b"\t")):
+            for path, each in ((self.a, a), (self.b, b)):
+                if character in each.line:
+                    return f"{path}:{each.number} holds {sort}; utils/fix_data_dir.sh removes it"
+        return f"other spaces in {self.a}:{a.number} than in {self.b}:{b.number}"
 
 
-def _value(table: str, line: bytes) -> str:
-    fields = [b"", line] if table.endswith(".jsonl") else line.split(None, 1)
-    return os.fsdecode(fields[1].rstrip()) if len(fields) > 1 else ""
+def _value(line: bytes) -> str:
+    fields = line.split(None, 1)
+    return fields[1].rstrip().decode(errors="surrogateescape") if len(fields) > 1 else ""
 
 
-def _white_space(path_a: Path, a: Line, path_b: Path, b: Line) -> str:
-    for sort, character in (("a carriage return", b"\r"), ("a tab", b"\t")):
-        for path, each in ((path_a, a), (path_b, b)):
-            if character in each.line:
-                return f"{path}:{each.number} holds {sort}; utils/fix_data_dir.sh removes it"
-    return f"other spaces in {path_a}:{a.number} than in {path_b}:{b.number}"
+def _record(line: bytes) -> str:
+    return line.strip().decode(errors="surrogateescape")
