@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from taste.data_dir import RECORDS, kind_of, links, require_data_dir, tables
+from taste.data_dir_validate import dangling_links
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.progress import progress
@@ -130,7 +131,7 @@ def diff_data_dirs(a: str | Path, b: str | Path, options: DiffOptions) -> DataDi
         RecipeError: one of the two is no data directory.
     """
     a, b = require_data_dir(a), require_data_dir(b)
-    result = DataDirDiff(str(a), str(b))
+    result = DataDirDiff(str(a), str(b), trouble=[*dangling_links(a), *dangling_links(b)])
     tables_a, tables_b = ({path.name for path in tables(each)} for each in (a, b))
     records_a, records_b = ({name for name in RECORDS if (each / name).is_file()} for each in (a, b))
     result.files_only_a = sorted(tables_a - tables_b | records_a - records_b)
@@ -205,7 +206,7 @@ def _shown(pairs: Iterable[Pair], path: Path) -> Iterator[Pair]:
     iterator, reads_files = iter(pairs), path.suffix == ".scp"
     for pair in iterator:
         if reads_files and all(pair):
-            yield from progress(chain([pair], iterator), f"comparing {path.name}", unit="line")
+            yield from progress(chain([pair], iterator), f"comparing {path.name}")
         else:
             yield pair
 

@@ -211,7 +211,10 @@ def test_files_links_and_ids_beyond_ascii(pair):
     assert result.records["links"] == [{"field": "feats_l2.scp", "a": "feats_deep.scp", "b": "feats_shallow.scp"}]
     assert result.tables["text"].changed.first[0]["id"] == "éva-1"
     (b / "spk_emb.json").write_text("{")
-    assert "spk_emb.json is not valid JSON" in compare(a, b).trouble[0]
+    (b / "feats_last.scp").symlink_to(b / "gone.scp")
+    link, record = compare(a, b).trouble
+    assert f"{b}/feats_last.scp links to {b}/gone.scp, which does not exist" in link
+    assert "spk_emb.json is not valid JSON" in record
 
 
 def test_segments(pair):
