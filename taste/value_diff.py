@@ -306,11 +306,11 @@ def change_in_words(change: Mapping[str, Any]) -> str:
 
 
 def sequence_change(x: Sequence[str], y: Sequence[str], element: str) -> str:
-    """`old → new`, without what two sequences begin and end with alike, and where in the first this is."""
+    """`old → new`, without what two sequences begin and end with alike, and where this is."""
     start = _shared_start(x, y)
     end = _shared_start(x[start:][::-1], y[start:][::-1])
     old, new = (_excerpt(each[start : len(each) - end]) for each in (x, y))
-    where = f"from {element} {start + 1} of {len(x)}: " if len(x) > 1 else ""
+    where = f"from {element} {start + 1} (of {len(x)} and {len(y)}): " if len(x) > 1 or len(y) > 1 else ""
     return f"{where}{old} → {new}"
 
 

@@ -92,7 +92,7 @@ def test_values(pair):
     result = compare(a, b)
     text = result.tables["text"]
     assert (text.changed.count, text.figures["edits"], text.figures["elements"]) == (1, 3, 3)
-    assert text.changed.first[0]["difference"] == "3 edits, from word 2 of 3: GREEN WORLD → WORLD OVER THERE"
+    assert text.changed.first[0]["difference"] == "3 edits, from word 2 (of 3 and 4): GREEN WORLD → WORLD OVER THERE"
     duration = result.tables["utt2dur"]
     assert (duration.changed.count, duration.written_differently) == (2, 1)
     assert duration.figures == {"mean": 0.625, "largest": 1.0, "largest_id": "spk1-utt0001", "sum": -0.75}
