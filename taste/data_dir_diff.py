@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from taste.data_dir import RECORDS, kind_of, links, require_data_dir, tables
 from taste.data_dir_validate import dangling_links
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.progress import progress
-from taste.table_merge import Line, TableMerge
+from taste.table_merge import Pair, TableMerge
 from taste.units.record import first_difference
 from taste.value_diff import field_changes, value_diff
-
-Pair: TypeAlias = "tuple[bytes, Line | None, Line | None]"
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def diff_data_dirs(a: str | Path, b: str | Path, options: DiffOptions) -> DataDi
     for name in sorted(records_a & records_b):
         with _trouble_noted(result):
             result.records[name] = _record_changes(name, a / name, b / name, result.notes)
-    unshared: set[str] = set()
+    unshared: set[bytes] = set()
     for name in sorted(tables_a & tables_b, key=lambda name: (name != "utt2spk", name)):
         with _trouble_noted(result):
             if name == "wav.scp":
@@ -176,18 +174,16 @@ def _require_same_kind_of_audio(a: Path, b: Path) -> None:
         )
 
 
-def _diff_table(a: Path, b: Path, unshared: set[str], options: DiffOptions, result: DataDirDiff) -> TableDiff:
+def _diff_table(a: Path, b: Path, unshared: set[bytes], options: DiffOptions, result: DataDirDiff) -> TableDiff:
     """Compare two tables; `utt2spk`, the first, fills `unshared` and the result's utterances."""
-    told = unshared if _is_by_utterance(a) and _is_by_utterance(b) else set()
     comparison = _TableComparison(a, b, unshared, options)
     table, missing = comparison.table, set()
     for key, line_a, line_b in _shown(comparison.merge, a):
-        name = key.decode(errors="surrogateescape")
         if line_a and line_b:
-            comparison.add(name, line_a, line_b)
-        elif name not in told:
-            missing.add(name)
-            (table.only_b if line_b else table.only_a).add(lambda name=name: name, options)
+            comparison.add(key, line_a, line_b)
+        else:
+            missing.add(key)
+            (table.only_b if line_b else table.only_a).add(lambda key=key: _text(key), options)
     table.figures = comparison.values.figures()
     if a.name == "utt2spk":
         unshared |= missing
@@ -214,17 +210,18 @@ def _shown(pairs: Iterable[Pair], path: Path) -> Iterator[Pair]:
 class _TableComparison:
     """Sorts pairs of differing lines of the same id into their places in a `TableDiff`."""
 
-    def __init__(self, a: Path, b: Path, unshared: set[str], options: DiffOptions) -> None:
+    def __init__(self, a: Path, b: Path, unshared: set[bytes], options: DiffOptions) -> None:
         self.a, self.b, self.options = a, b, options
-        self.merge = TableMerge(a, b)
+        is_by_utterance = all(map(_is_by_utterance, (a, b)))
+        self.merge = TableMerge(a, b, ignored=unshared if is_by_utterance else frozenset())
         self.table = TableDiff(self.merge.lines)
         self.values = value_diff(a.name, options.tolerance, options.allow_pipes, unshared)
         self.value = _record if a.suffix == ".jsonl" else _value
         self.spaces_matter = a.suffix == ".scp"  # paths may hold them
 
-    def add(self, name: str, a: Line, b: Line) -> None:
+    def add(self, key: bytes, a: bytes, b: bytes) -> None:
         """Compare a pair of lines."""
-        value_a, value_b = self.value(a.line), self.value(b.line)
+        name, value_a, value_b = _text(key), self.value(a), self.value(b)
         try:
             describe = self.values.difference(name, value_a, value_b) if value_a != value_b else None
         except RecipeError as error:
@@ -235,22 +232,27 @@ class _TableComparison:
             change = {"id": name, "a": value_a, "b": value_b}
             self.table.changed.add(lambda: {**change, "difference": describe()}, self.options)
         elif value_a == value_b or (not self.spaces_matter and value_a.split() == value_b.split()):
-            self.table.white_space.add(lambda: {"id": name, "difference": self._white_space(a, b)}, self.options)
+            self.table.white_space.add(lambda: {"id": name, "difference": self._white_space(key, a, b)}, self.options)
         else:
             self.table.written_differently += 1
 
-    def _white_space(self, a: Line, b: Line) -> str:
+    def _white_space(self, key: bytes, a: bytes, b: bytes) -> str:
+        places = [f"{path}:{n}" for path, n in zip((self.a, self.b), self.merge.line_numbers(key), strict=True)]
         for sort, character in (("a carriage return", b"\r"), ("a tab", b"\t")):
-            for path, each in ((self.a, a), (self.b, b)):
-                if character in each.line:
-                    return f"{path}:{each.number} holds {sort}; utils/fix_data_dir.sh removes it"
-        return f"other spaces in {self.a}:{a.number} than in {self.b}:{b.number}"
+            for place, line in zip(places, (a, b), strict=True):
+                if character in line:
+                    return f"{place} holds {sort}; utils/fix_data_dir.sh removes it"
+        return f"other spaces in {places[0]} than in {places[1]}"
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="surrogateescape")
 
 
 def _value(line: bytes) -> str:
     fields = line.split(None, 1)
-    return fields[1].rstrip().decode(errors="surrogateescape") if len(fields) > 1 else ""
+    return _text(fields[1].rstrip()) if len(fields) > 1 else ""
 
 
 def _record(line: bytes) -> str:
-    return line.strip().decode(errors="surrogateescape")
+    return _text(line.strip())

@@ -48,7 +48,7 @@ class ValueDiff(Protocol):
         """Figures over all values so far, by name; empty where there is nothing to tell."""
 
 
-def value_diff(name: str, tolerance: float, allow_pipes: bool, unshared: Set[str]) -> ValueDiff:
+def value_diff(name: str, tolerance: float, allow_pipes: bool, unshared: Set[bytes]) -> ValueDiff:
     """The comparison that fits the table `name`.
 
     Args:
@@ -78,7 +78,7 @@ class PlainDiff:
         return lambda: f"{a} → {b}"
 
     def figures(self) -> dict[str, Any]:
-        """None."""
+        """No figures."""
         return {}
 
 
@@ -157,13 +157,16 @@ class SequenceDiff:
 class SpeakerDiff(SequenceDiff):
     """Speakers' utterances, of which those that one directory only has are told elsewhere and count for nothing."""
 
-    def __init__(self, unshared: Set[str]) -> None:
+    def __init__(self, unshared: Set[bytes]) -> None:
         super().__init__("utterance")
         self.unshared = unshared
 
     def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
-        return self._difference(key, *([utt for utt in each.split() if utt not in self.unshared] for each in (a, b)))
+        return self._difference(key, self._shared(a), self._shared(b))
+
+    def _shared(self, utts: str) -> list[str]:
+        return [utt for utt in utts.split() if utt.encode(errors="surrogateescape") not in self.unshared]
 
 
 class ArrayDiff:
