@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from taste.data_dir import RECORDS, kind_of, links, require_data_dir, tables
+from taste.data_dir_validate import dangling_links
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.progress import progress
-from taste.table_merge import Line, TableMerge
+from taste.table_merge import Pair, TableMerge
 from taste.units.record import first_difference
-from taste.value_diff import ValueDiff, field_changes, value_diff
-
-Pair: TypeAlias = "tuple[bytes, Line | None, Line | None]"
+from taste.value_diff import field_changes, value_diff
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Listed:
     count: int = 0
     first: list[Any] = field(default_factory=list)
 
-    def add(self, item: Any, options: DiffOptions) -> None:
-        """Count `item`, and keep it if it is among the first."""
+    def add(self, make: Callable[[], Any], options: DiffOptions) -> None:
+        """Count one more, and make and keep it if it is among the first."""
         self.count += 1
         if len(self.first) < options.show:
-            self.first.append(item)
+            self.first.append(make())
 
 
 @dataclass
@@ -131,7 +129,7 @@ def diff_data_dirs(a: str | Path, b: str | Path, options: DiffOptions) -> DataDi
         RecipeError: one of the two is no data directory.
     """
     a, b = require_data_dir(a), require_data_dir(b)
-    result = DataDirDiff(str(a), str(b))
+    result = DataDirDiff(str(a), str(b), trouble=[*dangling_links(a), *dangling_links(b)])
     tables_a, tables_b = ({path.name for path in tables(each)} for each in (a, b))
     records_a, records_b = ({name for name in RECORDS if (each / name).is_file()} for each in (a, b))
     result.files_only_a = sorted(tables_a - tables_b | records_a - records_b)
@@ -140,7 +138,7 @@ def diff_data_dirs(a: str | Path, b: str | Path, options: DiffOptions) -> DataDi
     for name in sorted(records_a & records_b):
         with _trouble_noted(result):
             result.records[name] = _record_changes(name, a / name, b / name, result.notes)
-    unshared: set[str] = set()
+    unshared: set[bytes] = set()
     for name in sorted(tables_a & tables_b, key=lambda name: (name != "utt2spk", name)):
         with _trouble_noted(result):
             if name == "wav.scp":
@@ -176,21 +174,17 @@ def _require_same_kind_of_audio(a: Path, b: Path) -> None:
         )
 
 
-def _diff_table(a: Path, b: Path, unshared: set[str], options: DiffOptions, result: DataDirDiff) -> TableDiff:
+def _diff_table(a: Path, b: Path, unshared: set[bytes], options: DiffOptions, result: DataDirDiff) -> TableDiff:
     """Compare two tables; `utt2spk`, the first, fills `unshared` and the result's utterances."""
-    merge = TableMerge(a, b)
-    table = TableDiff(merge.lines)
-    values = value_diff(a.name, options.tolerance, options.allow_pipes, unshared)
-    told = unshared if _is_by_utterance(a) and _is_by_utterance(b) else set()
-    missing = set()
-    for key, line_a, line_b in _shown(merge, a):
-        name = os.fsdecode(key)
+    comparison = _TableComparison(a, b, unshared, options)
+    table, missing = comparison.table, set()
+    for key, line_a, line_b in _shown(comparison.merge, a):
         if line_a and line_b:
-            _add_change(table, name, a, line_a, b, line_b, values, options)
-        elif name not in told:
-            missing.add(name)
-            (table.only_b if line_b else table.only_a).add(name, options)
-    table.figures = values.figures()
+            comparison.add(key, line_a, line_b)
+        else:
+            missing.add(key)
+            (table.only_b if line_b else table.only_a).add(lambda key=key: _text(key), options)
+    table.figures = comparison.values.figures()
     if a.name == "utt2spk":
         unshared |= missing
         result.only_a, result.only_b = table.only_a, table.only_b
@@ -205,41 +199,60 @@ def _is_by_utterance(path: Path) -> bool:
 
 def _shown(pairs: Iterable[Pair], path: Path) -> Iterator[Pair]:
     """Show progress where other files have to be read, from the first of them on."""
-    iterator = iter(pairs)
+    iterator, reads_files = iter(pairs), path.suffix == ".scp"
     for pair in iterator:
-        if path.suffix == ".scp" and all(pair):
-            yield from progress(chain([pair], iterator), f"comparing {path.name}", unit="line")
+        if reads_files and all(pair):
+            yield from progress(chain([pair], iterator), f"comparing {path.name}")
         else:
             yield pair
 
 
-def _add_change(
-    table: TableDiff, name: str, path_a: Path, a: Line, path_b: Path, b: Line, values: ValueDiff, options: DiffOptions
-) -> None:
-    """Sort a pair of differing lines of the same id into its place in `table`."""
-    value_a, value_b = (_value(path_a.name, each.line) for each in (a, b))
-    if value_a == value_b or (path_a.suffix != ".scp" and value_a.split() == value_b.split()):
-        table.white_space.add({"id": name, "difference": _white_space(path_a, a, path_b, b)}, options)
-        return
-    try:
-        difference = values.difference(name, value_a, value_b)
-    except RecipeError as error:
-        table.not_compared.add({"id": name, "difference": str(error)}, options)
-        return
-    if difference is None:
-        table.written_differently += 1
-    else:
-        table.changed.add({"id": name, "a": value_a, "b": value_b, "difference": difference}, options)
+class _TableComparison:
+    """Sorts pairs of differing lines of the same id into their places in a `TableDiff`."""
+
+    def __init__(self, a: Path, b: Path, unshared: set[bytes], options: DiffOptions) -> None:
+        self.a, self.b, self.options = a, b, options
+        is_by_utterance = all(map(_is_by_utterance, (a, b)))
+        self.merge = TableMerge(a, b, ignored=unshared if is_by_utterance else frozenset())
+        self.table = TableDiff(self.merge.lines)
+        self.values = value_diff(a.name, options.tolerance, options.allow_pipes, unshared)
+        self.value = _record if a.suffix == ".jsonl" else _value
+        self.spaces_matter = a.suffix == ".scp"  # paths may hold them
+
+    def add(self, key: bytes, a: bytes, b: bytes) -> None:
+        """Compare a pair of lines."""
+        name, value_a, value_b = _text(key), self.value(a), self.value(b)
+        try:
+            describe = self.values.difference(name, value_a, value_b) if value_a != value_b else None
+        except RecipeError as error:
+            reason = str(error)
+            self.table.not_compared.add(lambda: {"id": name, "difference": reason}, self.options)
+            return
+        if describe:
+            change = {"id": name, "a": value_a, "b": value_b}
+            self.table.changed.add(lambda: {**change, "difference": describe()}, self.options)
+        elif value_a == value_b or (not self.spaces_matter and value_a.split() == value_b.split()):
+            self.table.white_space.add(lambda: {"id": name, "difference": self._white_space(key, a, b)}, self.options)
+        else:
+            self.table.written_differently += 1
+
+    def _white_space(self, key: bytes, a: bytes, b: bytes) -> str:
+        places = [f"{path}:{n}" for path, n in zip((self.a, self.b), self.merge.line_numbers(key), strict=True)]
+        for sort, character in (("a carriage return", b"\r"), ("a tab", b"\t")):
+            for place, line in zip(places, (a, b), strict=True):
+                if character in line:
+                    return f"{place} holds {sort}; utils/fix_data_dir.sh removes it"
+        return f"other spaces in {places[0]} than in {places[1]}"
 
 
-def _value(table: str, line: bytes) -> str:
-    fields = [b"", line] if table.endswith(".jsonl") else line.split(None, 1)
-    return os.fsdecode(fields[1].rstrip()) if len(fields) > 1 else ""
+def _text(key: bytes) -> str:
+    return key.decode(errors="surrogateescape")
 
 
-def _white_space(path_a: Path, a: Line, path_b: Path, b: Line) -> str:
-    for sort, character in (("a carriage return", b"\r"), ("a tab", b"\t")):
-        for path, each in ((path_a, a), (path_b, b)):
-            if character in each.line:
-                return f"{path}:{each.number} holds {sort}; utils/fix_data_dir.sh removes it"
-    return f"other spaces in {path_a}:{a.number} than in {path_b}:{b.number}"
+def _value(line: bytes) -> str:
+    fields = line.split(None, 1)
+    return _text(fields[1].rstrip()) if len(fields) > 1 else ""
+
+
+def _record(line: bytes) -> str:
+    return _text(line.strip())

@@ -106,7 +106,7 @@ def validate_data_dir(
         if is_required and not (data_dir / name).is_file():
             option = f" (if this is by design, specify --no-{name.removesuffix('.scp')})" if name != "spk2utt" else ""
             faults.append(f"no such file {data_dir / name}{option}")
-    faults += _dangling_links(data_dir)
+    faults += dangling_links(data_dir)
     if spk_sort:
         faults += _speaker_order(data_dir / "utt2spk", utt2spk)
     utts = list(utt2spk)
@@ -118,7 +118,8 @@ def validate_data_dir(
     return faults
 
 
-def _dangling_links(data_dir: Path) -> Iterator[str]:
+def dangling_links(data_dir: Path) -> Iterator[str]:
+    """Tables that are links to files that do not exist, each with what to do."""
     for path in sorted(data_dir.iterdir()):
         if kind_of(path.name) and path.is_symlink() and not path.exists():
             yield f"{path} links to {path.readlink()}, which does not exist; make that file or remove the link"

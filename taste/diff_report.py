@@ -33,10 +33,10 @@ class DiffReport:
     def __init__(self, a: str | Path, b: str | Path, options: DiffOptions) -> None:
         self.a, self.b = Path(a), Path(b)
         data_a, data_b = _data_dirs(self.a), _data_dirs(self.b)
-        exp_a, exp_b = _exp_dir(self.a), _exp_dir(self.b)
         if (Path() in data_a) != (Path() in data_b):
             one, other = (self.a, self.b) if Path() in data_a else (self.b, self.a)
             raise RecipeError(f"{one} is a data directory and {other} is none; give two of the same sort")
+        exp_a, exp_b = _exp_dir(self.a), _exp_dir(self.b)
         if not (data_a & data_b or (exp_a and exp_b)):
             raise RecipeError(f"{a} and {b} have nothing in common to compare: no data set, no experiments")
         self.only_a, self.only_b = ([str(path) for path in sorted(one)] for one in (data_a - data_b, data_b - data_a))
@@ -150,9 +150,9 @@ def table_lines(table: TableDiff) -> Iterator[str]:
 
 
 def figures_in_words(figures: Mapping[str, Any]) -> str:
-    """Figures of a table as `name value, name value`."""
-    words = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in figures.items()}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.items() if value is not None)
+    """Figures of a table as `name value, name value`, without those that are zero."""
+    words = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in figures.items() if value}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.items())
 
 
 def exp_lines(diff: ExpDiff) -> Iterator[str]:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import compress, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
 
 from taste.data_dir import keyed_lines
 from taste.data_dir_validate import order_faults
 from taste.errors import RecipeError
 
-
-class Line(NamedTuple):
-    """A line of a table: its number in the file, from 1, and the line with its newline."""
-
-    number: int
-    line: bytes
+Pair: TypeAlias = "tuple[bytes, bytes | None, bytes | None]"  # an id, and its lines with their newlines
 
 
 @dataclass
@@ -86,36 +81,46 @@ class TableMerge:
 
     Example::
 
-        merge = TableMerge(a / "text", b / "text")
+        merge = TableMerge(a / "text", b / "text", unshared)
         for utt, line_a, line_b in merge:
             ...
         print(merge.lines)
 
+    Args:
+        a: a table.
+        b: another.
+        ignored: ids that are passed over.
+
     Attributes:
-        lines: of both tables, as far as they have been read.
+        lines: how many both tables have, as far as they have been read.
     """
 
-    def __init__(self, a: Path, b: Path) -> None:
-        self.a, self.b = a, b
+    def __init__(self, a: Path, b: Path, ignored: Set[bytes]) -> None:
+        self.a, self.b, self.ignored = a, b, ignored
         self.lines = [0, 0]
+        self._blocks: tuple[Block, ...] = ()
 
-    def __iter__(self) -> Iterator[tuple[bytes, Line | None, Line | None]]:
+    def __iter__(self) -> Iterator[Pair]:
         """Yield each id whose lines differ, sorted, with both lines; None for a table that has no such id.
 
         Raises:
             RecipeError: as `sorted_blocks`.
         """
-        for block_a, block_b in aligned_blocks(self.a, self.b):
+        for self._blocks in aligned_blocks(self.a, self.b):
+            block_a, block_b = self._blocks
             self.lines[0] += len(block_a.lines)
             self.lines[1] += len(block_b.lines)
             if block_a.lines == block_b.lines:
                 continue
             differing = set(block_a.lines).symmetric_difference(block_b.lines)
             lines_a, lines_b = _chosen(block_a, differing), _chosen(block_b, differing)
-            for key in sorted(lines_a.keys() | lines_b.keys()):
+            for key in sorted((lines_a.keys() | lines_b.keys()) - self.ignored):
                 yield key, lines_a.get(key), lines_b.get(key)
 
+    def line_numbers(self, key: bytes) -> list[int]:
+        """Where the lines of an id that both tables have stand in the files, from 1; of the last id yielded."""
+        return [block.first + block.keys.index(key) for block in self._blocks]
 
-def _chosen(block: Block, wanted: set[bytes]) -> dict[bytes, Line]:
-    numbered = zip(block.keys, count(block.first), block.lines, strict=False)
-    return {key: Line(number, line) for key, number, line in numbered if line in wanted}
+
+def _chosen(block: Block, wanted: set[bytes]) -> dict[bytes, bytes]:
+    return dict(compress(zip(block.keys, block.lines, strict=True), map(wanted.__contains__, block.lines)))

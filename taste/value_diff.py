@@ -11,10 +11,10 @@ import filecmp
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -28,11 +28,17 @@ SEQUENCES = {"text": "word", "utt2s3": "unit", "utt2token": "token", "utt2word_t
 SHOWN_ELEMENTS = 8
 
 
+Describe: TypeAlias = Callable[[], str]
+
+
 class ValueDiff(Protocol):
     """Compares the values of one table, an id at a time, and sums up."""
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
-        """What differs between two values that are written differently; None where they say the same.
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
+        """Compare two values that are written differently.
+
+        Returns:
+            What tells people what differs, made only where it is asked for; None where the values say the same.
 
         Raises:
             RecipeError: what a value stands for cannot be read.
@@ -42,7 +48,7 @@ class ValueDiff(Protocol):
         """Figures over all values so far, by name; empty where there is nothing to tell."""
 
 
-def value_diff(name: str, tolerance: float, allow_pipes: bool, unshared: Set[str]) -> ValueDiff:
+def value_diff(name: str, tolerance: float, allow_pipes: bool, unshared: Set[bytes]) -> ValueDiff:
     """The comparison that fits the table `name`.
 
     Args:
@@ -67,12 +73,12 @@ def value_diff(name: str, tolerance: float, allow_pipes: bool, unshared: Set[str
 class PlainDiff:
     """Values that are the same only where they are written the same (speakers)."""
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
-        return f"{a} → {b}"
+        return lambda: f"{a} → {b}"
 
     def figures(self) -> dict[str, Any]:
-        """None."""
+        """No figures."""
         return {}
 
 
@@ -87,13 +93,13 @@ class NumberDiff:
         self.count, self.size, self.sum = 0, 0.0, 0.0
         self.largest, self.largest_id = 0.0, ""
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
         x, y = a.split(), b.split()
         try:
             changes = [float(new) - float(old) for old, new in zip(x, y, strict=True) if old != new]
         except ValueError:
-            return sequence_change(x, y, "field")
+            return lambda: sequence_change(x, y, "field")
         changes = [change for change in changes if change]
         if not changes:
             return None
@@ -103,7 +109,7 @@ class NumberDiff:
         self.sum += math.fsum(changes)
         if abs(largest) > self.largest:
             self.largest, self.largest_id = abs(largest), key
-        return f"{sequence_change(x, y, 'field')} ({largest:+.4g})"
+        return lambda: f"{sequence_change(x, y, 'field')} ({largest:+.4g})"
 
     def figures(self) -> dict[str, Any]:
         """As the class says."""
@@ -125,11 +131,11 @@ class SequenceDiff:
         self.edits = self.elements = self.largest = 0
         self.largest_id = ""
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
         return self._difference(key, a.split(), b.split())
 
-    def _difference(self, key: str, x: list[str], y: list[str]) -> str | None:
+    def _difference(self, key: str, x: list[str], y: list[str]) -> Describe | None:
         if x == y:
             return None
         edits = Levenshtein.distance(x, y)
@@ -137,7 +143,7 @@ class SequenceDiff:
         self.elements += len(x)
         if edits > self.largest:
             self.largest, self.largest_id = edits, key
-        return f"{edits} edit{'s' * (edits != 1)}, {sequence_change(x, y, self.element)}"
+        return lambda: f"{edits} edit{'s' * (edits != 1)}, {sequence_change(x, y, self.element)}"
 
     def figures(self) -> dict[str, Any]:
         """As the class says."""
@@ -151,13 +157,16 @@ class SequenceDiff:
 class SpeakerDiff(SequenceDiff):
     """Speakers' utterances, of which those that one directory only has are told elsewhere and count for nothing."""
 
-    def __init__(self, unshared: Set[str]) -> None:
+    def __init__(self, unshared: Set[bytes]) -> None:
         super().__init__("utterance")
         self.unshared = unshared
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
-        return self._difference(key, *([utt for utt in each.split() if utt not in self.unshared] for each in (a, b)))
+        return self._difference(key, self._shared(a), self._shared(b))
+
+    def _shared(self, utts: str) -> list[str]:
+        return [utt for utt in utts.split() if utt.encode(errors="surrogateescape") not in self.unshared]
 
 
 class ArrayDiff:
@@ -174,15 +183,15 @@ class ArrayDiff:
         self.sum = self.largest = 0.0
         self.largest_id = ""
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
         return self._difference(key, read_array(a), read_array(b))
 
-    def _difference(self, key: str, x: np.ndarray, y: np.ndarray) -> str | None:
+    def _difference(self, key: str, x: np.ndarray, y: np.ndarray) -> Describe | None:
         self.counts["read"] += 1
         if x.shape != y.shape:
             self.counts["other_shape"] += 1
-            return f"shape {x.shape} → {y.shape}"
+            return lambda: f"shape {x.shape} → {y.shape}"
         if np.array_equal(x, y, equal_nan=True):
             self.counts["equal"] += 1
             return None
@@ -192,7 +201,7 @@ class ArrayDiff:
             distance = float(np.linalg.norm(apart) / max(np.linalg.norm(x), np.linalg.norm(y)))
         if not math.isfinite(distance):
             self.counts["not_finite"] += 1
-            return "NaN or infinite values, not the same in both"
+            return lambda: "NaN or infinite values, not the same in both"
         self.counts["measured"] += 1
         self.sum += distance
         if distance > self.largest:
@@ -200,7 +209,8 @@ class ArrayDiff:
         if distance <= self.tolerance:
             self.counts["within_tolerance"] += 1
             return None
-        return f"relative distance {distance:.2g}, largest difference of a value {np.abs(apart).max():.2g}"
+        largest = np.abs(apart).max()
+        return lambda: f"relative distance {distance:.2g}, largest difference of a value {largest:.2g}"
 
     def figures(self) -> dict[str, Any]:
         """As the class says."""
@@ -219,7 +229,7 @@ class AudioDiff(ArrayDiff):
         super().__init__(tolerance)
         self.allow_pipes = allow_pipes
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
         with contextlib.suppress(OSError):
             if Path(a).samefile(b) or filecmp.cmp(a, b, shallow=False):  # a command is no file
@@ -229,7 +239,7 @@ class AudioDiff(ArrayDiff):
         if rate_a != rate_b:
             self.counts["read"] += 1
             self.counts["other_shape"] += 1
-            return f"{rate_a} Hz → {rate_b} Hz"
+            return lambda: f"{rate_a} Hz → {rate_b} Hz"
         return self._difference(key, samples_a, samples_b)
 
 
@@ -242,14 +252,14 @@ class RecordDiff:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def difference(self, key: str, a: str, b: str) -> str | None:
+    def difference(self, key: str, a: str, b: str) -> Describe | None:
         """As `ValueDiff`."""
         try:
             changes = field_changes(json.loads(a), json.loads(b), ignored=("audio_path",))
         except ValueError as error:
             raise RecipeError(f"a line is not valid JSON ({error}); utils/fix_data_dir.sh leaves it out") from error
         self.counts.update(change["field"] for change in changes)
-        return "; ".join(map(change_in_words, changes)) or None
+        return (lambda: "; ".join(map(change_in_words, changes))) if changes else None
 
     def figures(self) -> dict[str, Any]:
         """As the class says."""
@@ -299,11 +309,11 @@ def change_in_words(change: Mapping[str, Any]) -> str:
 
 
 def sequence_change(x: Sequence[str], y: Sequence[str], element: str) -> str:
-    """`old → new`, without what two sequences begin and end with alike, and where in the first this is."""
+    """`old → new`, without what two sequences begin and end with alike, and where this is."""
     start = _shared_start(x, y)
     end = _shared_start(x[start:][::-1], y[start:][::-1])
     old, new = (_excerpt(each[start : len(each) - end]) for each in (x, y))
-    where = f"from {element} {start + 1} of {len(x)}: " if len(x) > 1 else ""
+    where = f"from {element} {start + 1} (of {len(x)} and {len(y)}): " if len(x) > 1 or len(y) > 1 else ""
     return f"{where}{old} → {new}"
 
 
