@@ -30,11 +30,11 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     vocoder = load_vocoder(options.vocoder, options.vocoder_dir, device, options.cosyvoice_code)
-    result = edit_set(
+    summary = edit_set(
         options.exp_dir, options.system, options.train_dir, options.data_dir, vocoder, Sampling("top_p"), options.seed,
         options.heard, device,
     )  # fmt: skip
-    for name, figures in result["summary"].items():
+    for name, figures in summary.items():
         print(f"{name}: {figures}")
 
 

@@ -42,9 +42,10 @@ def main() -> None:
     train_dir, *test_dirs = (options.data_dir / name for name in (options.train_set, *options.test_sets))
     sampling = Sampling(options.sampling)
     results = evaluate_systems(
-        options.exp_dir, options.systems, train_dir, test_dirs, device, sampling, options.seed, options.from_tokens
-    )
-    report = write_report(options.exp_dir, options.made_by, options.reference)
+        options.exp_dir, options.systems, train_dir, test_dirs, device, sampling, options.seed, options.from_tokens,
+        options.made_by, options.reference,
+    )  # fmt: skip
+    report = write_report(options.exp_dir)
     for test_set in options.test_sets:
         print(f"\n{test_set}\n{results_table(results, test_set)}")
     print(f"\nResults: {report} and {options.exp_dir / 'results.json'}")

@@ -13,6 +13,7 @@ from taste.config import load_config
 from taste.dataset import UnitDataset
 from taste.encoder_layers import name_layers
 from taste.errors import run_main
+from taste.model_folder import keep_sentencepiece
 from taste.training import is_trained, train
 from taste.units.record import require_same_units
 
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument(
         "--init", type=Path, help="system to start from, e.g. exp/text_only, or an llm.pt of CosyVoice; random without"
     )
+    parser.add_argument(
+        "--sentencepiece_model", type=Path, help="that made the text tokens, where one did; it is kept with the system"
+    )
     parser.add_argument("--pretrained_dir", type=Path, help="of Whisper's weights, for the aggregator whisper")
     parser.add_argument(
         "--is_trained", action="store_true", help="train nothing; succeed if it has been done, with the same settings"
@@ -40,6 +44,7 @@ def main() -> None:
         sys.exit(0 if is_trained(config, options.system_dir) else 1)
     require_same_units([options.train_dir, options.dev_dir])
     train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
+    keep_sentencepiece(options.sentencepiece_model, train_set.tokens_record, options.system_dir)
     result = train(config, train_set, dev_set, options.system_dir, options.init, options.device, options.pretrained_dir)
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
         best = result["best"]

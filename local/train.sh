@@ -11,6 +11,7 @@ train_config=conf/train.yaml
 continued_config=
 init=
 pretrained_dir=../../pretrained
+sentencepiece_model=
 system_confs=
 skip_trained=false
 seed=1
@@ -30,6 +31,7 @@ Options (defaults):
   --continued_config FILE    settings that count more than those of the two files before
   --init DIR                 system to start from; random weights without
   --pretrained_dir DIR       where stage 3 keeps Whisper's weights, for aggregators made of its decoder ($pretrained_dir)
+  --sentencepiece_model FILE that made the text tokens, where one did; it is kept with the system
   --system_confs DIR         folder of <system>.yaml that conf/ at the top has not
   --skip_trained BOOL        do nothing where the system has been trained with the same settings ($skip_trained)
   --seed N                   ($seed)
@@ -47,7 +49,8 @@ system_conf="$TASTE_ROOT/conf/$system.yaml"
 [[ ! -f "$system_confs/$system.yaml" ]] || system_conf="$system_confs/$system.yaml"
 configs=("$TASTE_ROOT/conf/default.yaml" "$model_config" "$train_config" ${continued_config:+"$continued_config"} "$system_conf")
 training=(local/train.py "$train_set" "$dev_set" "$system_dir" --config "${configs[@]}" --set "seed=$seed"
-  --device "$device" --pretrained_dir "$pretrained_dir" ${init:+--init "$init"})
+  --device "$device" --pretrained_dir "$pretrained_dir" ${init:+--init "$init"}
+  ${sentencepiece_model:+--sentencepiece_model "$sentencepiece_model"})
 if [[ "$skip_trained" == true ]] && "${training[@]}" --is_trained; then
   echo "$system_dir has been trained with these settings"
   exit 0

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from taste.ablation_charts import plot_attention, plot_bits, plot_grids, plot_systems
+from taste.ablation_charts import plot_bits, plot_grids, plot_systems, save
+from taste.attention_map import attention_of, plot_attention
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
 from taste.files import write_text
-from taste.model.joint import JointModel
+from taste.markdown import markdown_table
 from taste.results import BASELINES
-from taste.results_tables import markdown_table, units_in_words
+from taste.results_tables import units_in_words
 from taste.tables import read_table
 
 
@@ -32,10 +32,10 @@ def write_report(exp_dir: Path, figures: Mapping[str, Any], made_by: str) -> Pat
     """
     test_sets = list(figures["systems"]["text_only"])
     charts = exp_dir / "charts"
-    plot_systems(figures, test_sets[0], charts / "loss")
-    plot_bits(figures, test_sets[0], charts / "bits")
+    save(plot_systems(figures, test_sets[0]), charts / "loss")
+    save(plot_bits(figures, test_sets[0]), charts / "bits")
     for name, grid in figures["grids"].items():
-        plot_grids(grid, test_sets[0], charts / name)
+        save(plot_grids(grid, test_sets[0]), charts / name)
     seeds = ", ".join(map(str, figures["seeds"]))
     sections = [
         "# Ablation",
@@ -168,16 +168,7 @@ def draw_attention(exp_dir: Path, data_dir: Path, seed: int, utts: Sequence[str]
         dataset = UnitDataset(data_dir, config.model)
         for utt in utts:
             words, lengths, seconds = (table[utt] for table in tables)
-            path = exp_dir / "charts" / f"attention_{name}_{utt}"
-            plot_attention(
-                attention_of(model, dataset, utt), words.split(), [*map(int, lengths.split())], float(seconds),
-                f"{name}, {utt}", path,
-            )  # fmt: skip
-
-
-@torch.inference_mode()
-def attention_of(model: JointModel, dataset: UnitDataset, utt: str) -> np.ndarray:
-    """The attention of one utterance, its heads averaged: (text, frames), or (frames, text) of speech queries."""
-    batch = dataset[[dataset.utts.index(utt)]]
-    speech = model.speech(model.lm.encode_text(batch.text_token), batch)
-    return speech.attention[0].mean(0).numpy()
+            attention = attention_of(model, dataset, utt)
+            counts = [*map(int, lengths.split())]
+            figure = plot_attention(attention, words.split(), counts, float(seconds), f"{name}, {utt}")
+            save(figure, exp_dir / "charts" / f"attention_{name}_{utt}")

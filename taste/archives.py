@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import kaldiio
 import numpy as np
@@ -97,13 +98,26 @@ class ArchiveWriter:
         """
         if utt in self._locations:
             raise RecipeError(f"{self.ark}: {utt} is written twice")
-        kind, dtype = STORAGE[self.storage][0], np.float16 if self.storage == "float16" else np.float32
-        if array.ndim == 1:
-            kind, dtype = {}, np.float32
         with self._errors_named():
-            offset = self._stream.tell() + len(f"{utt} ".encode())
-            kaldiio.save_ark(self._stream, {utt: np.ascontiguousarray(array, dtype=dtype)}, **kind)
+            offset = _append(self._stream, utt, array, self.storage)
         self._locations[utt] = f"{self.ark.absolute()}:{offset}"
+
+
+def _append(stream: BinaryIO, utt: str, array: np.ndarray, storage: str) -> int:
+    """Write an array, and return the byte at which it begins."""
+    kind, dtype = STORAGE[storage][0], np.float16 if storage == "float16" else np.float32
+    if array.ndim == 1:
+        kind, dtype = {}, np.float32
+    offset = stream.tell() + len(f"{utt} ".encode())
+    kaldiio.save_ark(stream, {utt: np.ascontiguousarray(array, dtype=dtype)}, **kind)
+    return offset
+
+
+def as_stored(array: np.ndarray, storage: str) -> np.ndarray:
+    """What an archive of `storage` gives back of an array: float16 and `compressed` round its values."""
+    stream = io.BytesIO()
+    stream.seek(_append(stream, "utt", array, check_storage(storage)))
+    return read_kaldi(stream)
 
 
 def read_array(location: str) -> np.ndarray:

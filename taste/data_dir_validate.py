@@ -142,7 +142,7 @@ def validate_data_dir(
         if is_required and not (data_dir / name).is_file():
             option = f" (if this is by design, specify --no-{name.removesuffix('.scp')})" if name != "spk2utt" else ""
             faults.append(f"no such file {data_dir / name}{option}")
-    faults += _dangling_links(data_dir)
+    faults += dangling_links(data_dir)
     if spk_sort:
         faults += _speaker_order(data_dir / "utt2spk", spks)
     known = {
@@ -182,7 +182,8 @@ def exit_if_invalid(data_dir: str | Path, options: Collection[str], tool: str) -
     print(f"{tool}: Successfully validated data-directory {data_dir}")
 
 
-def _dangling_links(data_dir: Path) -> Iterator[str]:
+def dangling_links(data_dir: Path) -> Iterator[str]:
+    """Tables that are links to files that do not exist, each with what to do."""
     for path in sorted(data_dir.iterdir()):
         if kind_of(path.name) and path.is_symlink() and not path.exists():
             yield f"{path} links to {path.readlink()}, which does not exist; make that file or remove the link"
@@ -269,7 +270,7 @@ def read_ids(path: Path, known: KnownIds | None = None, non_print: bool = False)
             if form and (index := form.first_fault(block)) is not None:
                 fault("form", first + index, f"expected {form.description}, got {show(lines[index])}")
             ids += known.line_ids(path.name, lines, len(ids))
-    for sort, index, message in _order_faults(ids):
+    for sort, index, message in order_faults(ids):
         fault(sort, index + 1, message)
     return ids, list(faults.values())
 
@@ -303,7 +304,7 @@ def _character_faults(name: str, block: bytes, lines: list[bytes], non_print: bo
         yield "symbol", index, "holds <s>, </s> or #0, which mean something else in Kaldi; remove it"
 
 
-def _order_faults(ids: list[bytes]) -> Iterator[tuple[str, int, str]]:
+def order_faults(ids: list[bytes]) -> Iterator[tuple[str, int, str]]:
     """Faults in the order of a file's ids: their sort, the index of the line, and the message."""
     if b"" in ids:
         yield "empty", ids.index(b""), "a line without an id; utils/fix_data_dir.sh removes it"

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from taste.archives import read_array
@@ -27,7 +26,7 @@ from taste.config import ModelConfig, codebooks_of, most_tokens
 from taste.encoder_layers import encoder_record, layers_of, scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
-from taste.model.batch import Batch
+from taste.model.batch import Batch, make_batch
 from taste.progress import progress
 from taste.shuffled_speech import other_utterances
 from taste.tables import SortedTable
@@ -66,6 +65,9 @@ class UnitDataset(Dataset):
             self.tables["utt2taste"] = SortedTable(utt2taste, "local/write_tokens.py")
         self.layers = [] if utt2taste else layers_of(config)
         self.encoder_record = encoder_record(self.data_dir) if self.layers else None
+        feats = self.data_dir / "feats.json"
+        self.feats_record = read_json(feats, "stage 4") if feats.exists() else None
+        self.spk_emb_record = read_json(self.data_dir / "spk_emb.json", "stage 6")
         self._check_sizes(config)
         for layer in self.layers:
             self.tables[scp_name(layer)] = SortedTable(self.data_dir / scp_name(layer), "stage 4")
@@ -164,23 +166,7 @@ class UnitDataset(Dataset):
                 rows.append(self._read(utt))
             except UtteranceError as error:
                 damaged[utt] = str(error)
-
-        def pad(name: str, value: float = 0) -> Tensor:
-            tensors = [row[name] for row in rows]
-            return pad_sequence(tensors, batch_first=True, padding_value=value) if rows else torch.empty(0)
-
-        def lengths(name: str) -> Tensor:
-            return torch.tensor([len(row[name]) for row in rows])
-
-        return Batch(
-            [row["utt"] for row in rows],
-            pad("token"), lengths("token"), pad("unit"), lengths("unit"), pad("spk_emb"),
-            layers={layer: pad(layer) for layer in self.layers},
-            frames=lengths(self.layers[0]) if self.layers else None,
-            word=pad("word", -1) if self.reads_words else None,
-            code=pad("code") if self.codebooks else None,
-            damaged=damaged,
-        )  # fmt: skip
+        return make_batch(rows, self.layers, damaged)
 
     def _read(self, utt: str) -> dict[str, Any]:
         """Id, text tokens, units, speaker embedding, and the layers and words that are read, of an utterance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -30,6 +31,7 @@ from taste.taste_tokens import TABLE, check_record, read_tokens, write_tokens
 from taste.unit2wav.vocoder import Vocoder
 from taste.unit_alignment import UnitAligner, read_words
 
+logger = logging.getLogger(__name__)
 LEAST_VOICED = 5  # frames that a word must have for its pitch
 
 
@@ -49,7 +51,8 @@ def edit_set(
         seed: of the choice of edits, the random tokens and the sampling, which is the same for all three.
 
     Returns:
-        What `edits.json` holds: `summary`, see `summarize`, and `examples`, the utterances that became waveforms.
+        `summary` in `edits.json`, see `summarize`; `examples` there are the utterances that became waveforms. Empty,
+        and no file, where no two utterances of a speaker share a word.
 
     Raises:
         RecipeError: the system has no TASTE tokens of the set, or word times are not known.
@@ -62,13 +65,16 @@ def edit_set(
     if aligner is None:
         raise RecipeError(f"{train_dir} or {data_dir} has no utt2words; edits are measured where word times are known")
     tokens = read_tokens(system_dir / "tokens" / data_dir.name)
+    shutil.rmtree(edits_dir, ignore_errors=True)
     edits = choose_edits(data_dir, seed)
+    if not edits:
+        logger.warning("no two utterances of a speaker in %s share a word, so there is nothing to edit", data_dir)
+        return {}
     made = replace_tokens(edits, tokens, read_int_table(data_dir / "utt2word_tokens", "stage 4"), seed)
     chosen = sorted(np.random.default_rng(seed).permutation(sorted(edits))[:heard].tolist())
     batch_units = FREE_RUNNING_BATCH * config.train.batch_units
     times: dict[str, dict[str, np.ndarray]] = {}
     words = read_words(data_dir / "utt2words")
-    shutil.rmtree(edits_dir, ignore_errors=True)
     for variant, variant_tokens in made.items():
         folder = edits_dir / variant
         write_tokens(folder, variant_tokens, system_dir, model.speech.quantizer.sizes)
@@ -95,9 +101,8 @@ def edit_set(
         },
     }  # fmt: skip
     examples = [_example(edits[utt], data_dir, edits_dir) for utt in chosen]
-    result = {"summary": summary, "examples": examples, **provenance()}
-    write_json(edits_dir / "edits.json", result)
-    return result
+    write_json(edits_dir / "edits.json", {"summary": summary, "examples": examples, **provenance()})
+    return summary
 
 
 def align(

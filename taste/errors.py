@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,17 +61,27 @@ class Skipped:
             raise RecipeError(f"{self.what}: none of the {total} utterances could be used; the reasons are named above")
 
 
-def run_main(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a `RecipeError`, or an error of a file or disk, becomes one message and exit status 1."""
+def run_main(main: Callable[[], None], failure: int = 1) -> None:
+    """Run a script's `main`; a `RecipeError`, or an error of a file or disk, becomes one message.
+
+    Args:
+        main: the script's function.
+        failure: the exit status after any error, for tools in which 1 means something else.
+    """
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         main()
     except RecipeError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(1)
+        print(f"{name}: error: {error}", file=sys.stderr)
+        sys.exit(failure)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"{Path(sys.argv[0]).name}: error: {reason}", file=sys.stderr)
-        sys.exit(1)
+        print(f"{name}: error: {reason}", file=sys.stderr)
+        sys.exit(failure)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(failure)

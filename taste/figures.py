@@ -1,4 +1,4 @@
-"""Pictures of training."""
+"""Pictures of training, and how pictures become files."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from taste.files import atomic_path, read_json_lines
 
 
-def plot_losses(systems: Mapping[str, Path], path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure atomically in the format of `path`'s suffix (the same bytes each time), and close it."""
+    kind = path.suffix.lstrip(".")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=120, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+    plt.close(figure)
+
+
+def plot_losses(systems: Mapping[str, Path]) -> Figure:
     """Draw the training loss (smoothed) and the dev loss of systems over their updates.
 
     Args:
         systems: name of each system and its directory, which holds `steps.jsonl` and `epochs.jsonl`.
-        path: of the PNG to write.
     """
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for name, system_dir in systems.items():
         steps = read_json_lines(system_dir / "steps.jsonl", "training")
         epochs = read_json_lines(system_dir / "epochs.jsonl", "training")
@@ -37,6 +45,4 @@ def plot_losses(systems: Mapping[str, Path], path: Path) -> None:
     axes.set_ylabel("loss (nats per unit)")
     axes.set_title("dev loss (dots) and training loss (thin, mean over an epoch)")
     axes.legend()
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
-    plt.close(figure)
+    return figure

@@ -165,6 +165,19 @@ def compare_durations(
     return bootstrap_of_sums(columns, difference, seed)
 
 
+def duration_correlation(spoken: Mapping[str, Spoken], is_relative: bool, seed: int = 1) -> dict[str, float]:
+    """The correlation of word durations in `summary`, with its bootstrap interval over utterances.
+
+    Args:
+        is_relative: of the durations relative to the words' usual ones.
+
+    Returns:
+        `difference`, which is the correlation; the 95 % interval's ends `low` and `high`; and `utts`.
+    """
+    columns = np.array([_sums(each, is_relative) for each in spoken.values() if each.durations])
+    return bootstrap_of_sums(columns, _correlation_of_sums, seed)
+
+
 def _sums(spoken: Spoken, is_relative: bool) -> list[float]:
     """What Pearson's correlation can be reckoned from, of one utterance."""
     x, y = np.array(spoken.durations), np.array(spoken.reference_durations)

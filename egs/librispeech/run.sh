@@ -63,6 +63,9 @@ griffinlim_config=conf/griffinlim.yaml
 cosyvoice_code=
 heard_systems="text_only_continued taste taste_rvq"
 edited_system=taste_rvq
+asr_model=base
+score_utts=
+listening_utts=8
 # jobs
 nj=2
 set_jobs=1
@@ -84,9 +87,9 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
       from text_only
    9  train taste_rvq, from taste              exp/taste_rvq
   10  evaluate                                 exp/results.json, exp/RESULTS.md
-  11  units to waveforms                       exp/griffinlim, exp/<system>/wav
-  12  score                                    not built yet
-  13  report                                   not built yet
+  11  units to waveforms, movable models       exp/griffinlim, exp/<system>/wav, vocoder, README.md
+  12  score the waveforms                      exp/scores.json, exp/RESULTS.md
+  13  report                                   exp/report/index.html
 
 Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
@@ -129,12 +132,15 @@ Options (defaults):
   --systems_9 '$systems_9'   that stage 9 trains, from taste
   --system_confs '$system_confs'         folder with <system>.yaml of systems that conf/ at the top has not
   --skip_trained $skip_trained     leave a system that has been trained with the same settings as it is
-  --systems '$systems'   to be evaluated
+  --systems '$systems'   to be evaluated and shown
   --vocoder $vocoder             griffinlim, which stage 11 trains, or cosyvoice (flow and HiFT of CosyVoice-300M)
   --griffinlim_config $griffinlim_config
   --cosyvoice_code '$cosyvoice_code'              checkout of CosyVoice for --vocoder cosyvoice, in place of the package
   --heard_systems '$heard_systems'   whose units become waveforms, beside the recordings' own
   --edited_system '$edited_system'       in which TASTE tokens of words are exchanged, where word times are known; empty: none
+  --asr_model $asr_model             the Whisper model that hears the waveforms in stage 12
+  --score_utts '$score_utts'            score so many utterances of each test set, evenly over its speakers; all without
+  --listening_utts $listening_utts       of each test set that the report lets one hear, chosen by --seed
   --nj $nj                  parallel jobs of stages 4 to 6, run by cmd.sh's \$train_cmd
   --set_jobs $set_jobs             sets that stages 4 to 6 work on at the same time, each with its own jobs"
 
@@ -153,13 +159,15 @@ runs() { ((stage <= $1 && $1 <= stop_stage)); }
 at_once() { xargs -P "$1" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' "${@:2}" || exit 1; }
 # shellcheck disable=SC2086  # a list
 each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
-not_built() { if runs "$1"; then log "Stage $1: $2 is not built yet; nothing is done"; fi; }
 
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
+sentencepiece_model=
+[[ "$token_type" != sentencepiece ]] || sentencepiece_model="$exp/sentencepiece.model"
 whisper_models="$whisper_model"
 [[ "$units_backend" != kmeans ]] || whisper_models+=" $kmeans_model"
+[[ "$asr_model" == "$whisper_model" ]] || whisper_models+=" $asr_model"
 [[ -z "$cosyvoice_dir" ]] || local/check_cosyvoice_dir.py "$cosyvoice_dir"
 mkdir -p "$exp"
 
@@ -205,9 +213,7 @@ cosyvoice_dir="${cosyvoice_dir:-$pretrained_dir/CosyVoice-300M}"
 
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
-  sentencepiece_model=
   if [[ "$token_type" == sentencepiece ]]; then
-    sentencepiece_model="$exp/sentencepiece.model"
     local/train_sentencepiece.py "$data/train" "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
   each_set local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
@@ -236,6 +242,7 @@ if runs 6; then
 fi
 
 training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
+  --sentencepiece_model "$sentencepiece_model"
   --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes"
   --num_threads $((($(nproc) + train_jobs * num_processes - 1) / (train_jobs * num_processes))))
@@ -283,6 +290,22 @@ if runs 11; then
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
     local/edit_words.py "$exp" "$data/train" "$data/${test_parts%% *}" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
+  # shellcheck disable=SC2086
+  local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
+    ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
 fi
-not_built 12 "scoring waveforms"
-not_built 13 "the report"
+
+if runs 12; then
+  log "Stage 12: scores"
+  # shellcheck disable=SC2086
+  local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
+    --pretrained_dir "$pretrained_dir" --cosyvoice_dir "$cosyvoice_dir" --made_by "$command_line" --seed "$seed" \
+    --device "$device" ${score_utts:+--utts "$score_utts"}
+fi
+
+if runs 13; then
+  log "Stage 13: the report"
+  # shellcheck disable=SC2086
+  local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
+    --made_by "$command_line" --seed "$seed" --allow_pipes "$allow_pipes"
+fi

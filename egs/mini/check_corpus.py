@@ -8,31 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-import whisper
-from whisper.decoding import DecodingOptions
-from whisper.model import Whisper
-from whisper.normalizers import EnglishTextNormalizer
 
 from taste.audio import read_speech
 from taste.errors import RecipeError, run_main
 from taste.progress import progress
+from taste.scores.transcription import BATCH, Transcriber
+from taste.scores.words import count_word_errors
 from taste.tables import read_table
-from taste.whisper_weights import load_whisper
 
-BATCH = 8
 MAX_TOKENS = 48  # a sentence has about ten; what goes on longer is a hallucination
-
-
-def word_errors(reference: list[str], hypothesis: list[str]) -> int:
-    """Substitutions, deletions and insertions: the Levenshtein distance of two word lists."""
-    row = list(range(len(hypothesis) + 1))
-    for i, word in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(hypothesis, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]
 
 
 def utterances(corpus: Path, name: str, max_utts: int) -> list[tuple[str, Path, str]]:
@@ -52,30 +37,21 @@ def utterances(corpus: Path, name: str, max_utts: int) -> list[tuple[str, Path, 
     return turns[: max_utts or None]
 
 
-@torch.inference_mode()
-def read_aloud(model: Whisper, samples: list[np.ndarray]) -> list[str]:
-    """Whisper's greedy transcripts; samples, each (samples,) at 16 kHz, padded to 30 s as Whisper was trained."""
-    mel = torch.stack([whisper.log_mel_spectrogram(whisper.pad_or_trim(utterance)) for utterance in samples])
-    options = DecodingOptions(language="en", without_timestamps=True, fp16=False, sample_len=MAX_TOKENS)
-    return [result.text for result in whisper.decode(model, mel, options)]
-
-
 def batches(items: list[tuple[str, Path, str]]) -> Iterator[list[tuple[str, Path, str]]]:
     """Cut `items` into lists of BATCH."""
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
-def check(model: Whisper, corpus: Path, name: str, max_utts: int) -> dict[str, tuple[int, int]]:
+def check(transcriber: Transcriber, corpus: Path, name: str, max_utts: int) -> dict[str, tuple[int, int]]:
     """Errors and words by speaker of one set, both texts normalized by Whisper's EnglishTextNormalizer."""
-    normalize = EnglishTextNormalizer()
     counts: dict[str, tuple[int, int]] = {}
     chosen = utterances(corpus, name, max_utts)
     for batch in progress(list(batches(chosen)), name, unit="batch"):
-        texts = read_aloud(model, [read_speech(str(path)) for _, path, _ in batch])
-        for (speaker, _, transcript), text in zip(batch, texts, strict=True):
-            reference, hypothesis = normalize(transcript).split(), normalize(text).split()
+        heard = transcriber.transcribe([read_speech(str(path)) for _, path, _ in batch])
+        for (speaker, _, transcript), each in zip(batch, heard, strict=True):
             errors, words = counts.get(speaker, (0, 0))
-            counts[speaker] = (errors + word_errors(reference, hypothesis), words + len(reference))
+            more_errors, more_words = count_word_errors(transcript, each.text)
+            counts[speaker] = (errors + more_errors, words + more_words)
     return counts
 
 
@@ -88,10 +64,10 @@ def main() -> None:
     parser.add_argument("--pretrained_dir", type=Path, default=Path("../../pretrained"), help="%(default)s")
     parser.add_argument("--max_utts", type=int, default=0, help="of each set, evenly over its voices; 0: all")
     options = parser.parse_args()
-    model = load_whisper(options.whisper, options.pretrained_dir)
+    transcriber = Transcriber(options.whisper, options.pretrained_dir, torch.device("cpu"), MAX_TOKENS)
     print(f"{'set':12} {'speaker':8} {'words':>6} {'errors':>6}   WER")
     for name in options.sets.split():
-        counts = check(model, options.corpus, name, options.max_utts)
+        counts = check(transcriber, options.corpus, name, options.max_utts)
         total = (sum(errors for errors, _ in counts.values()), sum(words for _, words in counts.values()))
         for speaker, (errors, words) in [*sorted(counts.items()), ("all", total)]:
             print(f"{name:12} {speaker:8} {words:6} {errors:6} {100 * errors / words:5.1f} %", flush=True)

@@ -64,13 +64,15 @@ class SpeechSide(nn.Module):
         return self.affine if self.encoder is None else self.encoder.embed.out[0]
 
     def forward(self, text: Tensor, batch: Batch) -> Speech:
-        """`z` of a batch, from its layers or, where it has them, from its TASTE tokens.
+        """`z` of a batch, from its layers or, where it has them, from its TASTE tokens; or as the batch brings it.
 
         Args:
             text: (batch, text, dim), `v`.
         """
         mask = length_mask(batch.text_length, text.shape[1])
         attention, code, commitment = None, batch.code, text.new_zeros(())
+        if batch.z is not None:
+            return Speech(batch.z, batch.text_length, attention, code, commitment)
         if code is not None:
             z = self.quantizer.decode(code)
         else:

