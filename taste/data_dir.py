@@ -1,4 +1,4 @@
-"""Kaldi data directories: which files they hold, what their lines are about, and how to part them.
+"""Kaldi data directories: which files they hold, what their lines are about, and how they are read and written.
 
 Lines are handled as bytes and in blocks, and nothing but the standard library is imported, so that the tools start
 at once and a million utterances take seconds. Ids are what precedes the first white space, in UTF-8; files are sorted
@@ -7,13 +7,13 @@ as `LC_ALL=C sort` does, which is the order of bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import operator
 import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -31,7 +31,7 @@ KINDS = {
 RECORDS = ("units.json", "feats.json", "tokens.json", "spk_emb.json", "frame_shift")
 PARTIAL = ("utt2words",)  # may lack utterances
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
 BLOCK_LINES = 1 << 14
 UTT_IN_JSON = re.compile(rb'\{"utt": "([^"\\]+)"')
 
@@ -86,42 +86,15 @@ def require_data_dir(data_dir: str | Path) -> Path:
     return data_dir
 
 
-class KnownIds:
-    """The ids that tables are expected to hold, in order.
-
-    Lines that begin with the ids expected next need not be taken apart, which is most of the time that reading takes.
-    """
-
-    def __init__(self, ids: Sequence[bytes] = ()) -> None:
-        self.ids = ids
-        self._starts: dict[bool, list[bytes]] = {}
-
-    def line_ids(self, name: str, lines: Sequence[bytes], position: int) -> Sequence[bytes]:
-        """The ids of lines of the file `name`, as the function `line_ids` reads them.
-
-        Args:
-            name: the file's name.
-            lines: some of its lines.
-            position: how many lines are before them.
-        """
-        expected = slice(position, position + len(lines))
-        starts = self._line_starts(name.endswith(".jsonl"))[expected]
-        if len(starts) == len(lines) and all(map(bytes.startswith, lines, starts)):
-            return self.ids[expected]
-        return line_ids(name, lines)
-
-    def _line_starts(self, is_json: bool) -> list[bytes]:
-        if is_json not in self._starts:
-            self._starts[is_json] = [b'{"utt": "%b"' % key if is_json else key + b" " for key in self.ids]
-        return self._starts[is_json]
+def blocks(path: Path) -> Iterator[bytes]:
+    """The content of a file in blocks of whole lines, each of about a quarter of a megabyte."""
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK_BYTES) + stream.readline():
+            yield block
 
 
-def keyed_lines(path: Path, known: KnownIds | None = None) -> Iterator[tuple[Sequence[bytes], list[bytes]]]:
-    """Read a table in blocks of about a megabyte.
-
-    Args:
-        path: the table.
-        known: the ids that it probably holds.
+def keyed_lines(path: Path) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Read a table in blocks.
 
     Yields:
         The ids and the lines of a block, without newlines.
@@ -129,22 +102,15 @@ def keyed_lines(path: Path, known: KnownIds | None = None) -> Iterator[tuple[Seq
     Raises:
         RecipeError: a line without an id, with file and line.
     """
-    known = known or KnownIds()
     number = 0
-    for lines in line_blocks(path):
-        keys = known.line_ids(path.name, lines, number)
+    for block in blocks(path):
+        lines = block.removesuffix(b"\n").split(b"\n")
+        keys = line_ids(path.name, lines)
         if b"" in keys:
             number += keys.index(b"") + 1
             raise RecipeError(f"{path}:{number}: a line without an id; utils/fix_data_dir.sh removes it")
         number += len(lines)
         yield keys, lines
-
-
-def line_blocks(path: Path) -> Iterator[list[bytes]]:
-    """The lines of a file without their newlines, in blocks of about a megabyte."""
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK_BYTES) + stream.readline():
-            yield block.removesuffix(b"\n").split(b"\n")
 
 
 def line_ids(name: str, lines: Sequence[bytes]) -> list[bytes]:
@@ -166,46 +132,74 @@ def _json_utt(line: bytes) -> bytes:
         return b""
 
 
-def read_utt2spk(path: Path) -> tuple[list[bytes], list[bytes]]:
-    """Read `utt2spk` in its own order.
+def field_of(path: Path, number: int, line: bytes, field: int) -> bytes:
+    """A field of a line, counted from 1.
 
-    Returns:
-        The utterances, and the speaker of each.
+    Args:
+        path: the file, for the message.
+        number: of the line, for the message.
+        line: the line.
+        field: which one.
+
+    Raises:
+        RecipeError: the line has too few fields; with file and line.
+    """
+    fields = line.split(None, field)
+    if len(fields) < field:
+        raise RecipeError(f"{path}:{number}: {show(line)} has no field {field}")
+    return fields[field - 1]
+
+
+def read_utt2spk(path: Path) -> dict[bytes, bytes]:
+    """Read `utt2spk` in its own order.
 
     Raises:
         RecipeError: the file is empty, a line has not two fields, or an utterance occurs twice; with file and line.
     """
-    content = path.read_bytes()
-    if not content:
+    lines = path.read_bytes().splitlines()
+    try:
+        utt2spk: dict[bytes, bytes] = dict(map(bytes.split, lines))  # type: ignore[arg-type]
+    except ValueError:
+        utt2spk = {}
+    if not lines:
         raise RecipeError(f"empty file {path}")
-    fields = content.split()
-    utts, spks = fields[::2], fields[1::2]
-    rebuilt = b"\n".join(map(b" ".join, zip(utts, spks)))  # noqa: B905 (a last utterance without speaker is found below)
-    if rebuilt != content.removesuffix(b"\n"):
-        lines = content.splitlines()
-        fields_of_lines = [line.split() for line in lines]
-        if number := next((n for n, fields in enumerate(fields_of_lines, start=1) if len(fields) != 2), 0):
-            raise RecipeError(
-                f"{path}:{number}: 'utt spk' is expected, got {show(lines[number - 1])} "
-                f"({len(fields_of_lines[number - 1])} fields); an id cannot hold a space"
+    if len(utt2spk) != len(lines):
+        raise _bad_utt2spk(path, lines)
+    return utt2spk
+
+
+def _bad_utt2spk(path: Path, lines: Sequence[bytes]) -> RecipeError:
+    seen: set[bytes] = set()
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) != 2:
+            return RecipeError(
+                f"{path}:{number}: 'utt spk' is expected, got {show(line)} ({len(fields)} fields); "
+                "an id cannot hold a space"
             )
-    if not is_ascending(utts) and len(set(utts)) < len(utts):
-        seen: set[bytes] = set()
-        number = next(n for n, utt in enumerate(utts, start=1) if utt in seen or seen.add(utt))  # type: ignore[func-returns-value]
-        utt = show(utts[number - 1])
-        raise RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
-    return utts, spks
-
-
-def is_ascending(ids: Sequence[bytes]) -> bool:
-    """Whether ids are sorted, and none occurs twice."""
-    return all(map(operator.lt, ids, islice(ids, 1, None)))
+        if fields[0] in seen:
+            utt = show(fields[0])
+            return RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
+        seen.add(fields[0])
+    return RecipeError(f"{path}: malformed")
 
 
 def show(id_or_line: bytes) -> str:
     """An id or a line as it stands in messages: decoded, in quotes, and cut where it is long."""
     text = id_or_line.decode(errors="backslashreplace").rstrip("\n")
     return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
+def second_fields(path: Path) -> dict[bytes, bytes]:
+    """The field behind each id: of `segments` the recording, of `utt2dur` the seconds.
+
+    Raises:
+        RecipeError: a line without one, with file and line.
+    """
+    lines = path.read_bytes().splitlines()
+    return {
+        field_of(path, number, line, 1): field_of(path, number, line, 2) for number, line in enumerate(lines, start=1)
+    }
 
 
 def read_spk2utt(path: Path) -> dict[bytes, list[bytes]]:
@@ -225,16 +219,11 @@ def read_spk2utt(path: Path) -> dict[bytes, list[bytes]]:
     return spk2utt
 
 
-def utt2spk_to_spk2utt(utts: Iterable[bytes], spks: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """The utterances of each speaker, speakers and utterances in the order in which they occur.
-
-    Args:
-        utts: utterances.
-        spks: the speaker of each.
-    """
+def utt2spk_to_spk2utt(utt2spk: Mapping[bytes, bytes], utts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """The utterances of each speaker, speakers and utterances in the order in which they occur in `utts`."""
     spk2utt: dict[bytes, list[bytes]] = {}
-    for spk, run in groupby(zip(utts, spks, strict=True), operator.itemgetter(1)):
-        spk2utt.setdefault(spk, []).extend(map(operator.itemgetter(0), run))
+    for spk, run in groupby(utts, utt2spk.__getitem__):
+        spk2utt.setdefault(spk, []).extend(run)
     return spk2utt
 
 
@@ -267,6 +256,21 @@ def write_lines(stream: BinaryIO, lines: Iterable[bytes]) -> None:
         stream.write(b"\n")
 
 
+@contextlib.contextmanager
+def new_tables(data_dir: Path) -> Iterator[Callable[[str, Iterable[bytes]], None]]:
+    """Yield a function that writes a table of `data_dir`, called with its name and lines.
+
+    The tables appear under their names together, when the block ends without an error, and the first comes last.
+    """
+    with contextlib.ExitStack() as files:
+
+        def write(name: str, lines: Iterable[bytes]) -> None:
+            with open(files.enter_context(atomic_path(data_dir / name)), "wb") as stream:
+                write_lines(stream, lines)
+
+        yield write
+
+
 def filter_lines(table: Path, id_list: Path, field: int = 1, exclude: bool = False) -> Iterator[bytes]:
     """The lines of `table` whose id is in `id_list`, as Kaldi's `filter_scp.pl` prints them.
 
@@ -285,13 +289,6 @@ def filter_lines(table: Path, id_list: Path, field: int = 1, exclude: bool = Fal
     number = 0
     for keys, lines in keyed_lines(table):
         if field > 1:
-            keys = [_field(table, number + index, line, field) for index, line in enumerate(lines, start=1)]
+            keys = [field_of(table, number + index, line, field) for index, line in enumerate(lines, start=1)]
         number += len(lines)
-        yield from compress(lines, [(key in ids) != exclude for key in keys])
-
-
-def _field(path: Path, number: int, line: bytes, field: int) -> bytes:
-    fields = line.split(None, field)
-    if len(fields) < field:
-        raise RecipeError(f"{path}:{number}: {show(line)} has no field {field}")
-    return fields[field - 1]
+        yield from compress(lines, ((key in ids) != exclude for key in keys))

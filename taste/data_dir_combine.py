@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
-from fnmatch import fnmatch
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from fnmatch import filter as matching
 from pathlib import Path
+from typing import NamedTuple
 
 from taste.data_dir import (
     PARTIAL,
-    RECORDS,
-    is_ascending,
+    keyed_lines,
     kind_of,
-    line_blocks,
-    line_ids,
     links,
+    new_tables,
     read_utt2spk,
+    second_fields,
     show,
     spk2utt_lines,
     tables,
     utt2spk_to_spk2utt,
 )
-from taste.data_dir_copy import require_other_dir, set_aside_others, write_sorted
+from taste.data_dir_copy import require_other_dir, set_aside_others
 from taste.data_dir_fix import fix_data_dir
 from taste.errors import RecipeError
 from taste.files import atomic_path, read_json
@@ -31,18 +30,28 @@ from taste.units.record import PROPERTIES
 
 logger = logging.getLogger(__name__)
 
-# Tables, the record that goes with them and the stage that makes both, and the properties in which records have to
-# agree for the tables to belong together.
-COMPARED: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("utt2s3", "units.json", "stage 5", PROPERTIES),
-    ("utt2token", "tokens.json", "stage 4", ("token_type", "vocab_size", "model_sha256")),
-    (
-        "feats_*.scp",
+MADE_WHERE_MISSING = ("segments", "utt2uniq")
+
+
+class Record(NamedTuple):
+    """The record of what made some tables, which belong together where the records agree in some properties."""
+
+    name: str
+    tables: str  # pattern of their names
+    stage: str  # that makes both
+    properties: Sequence[str]
+
+
+RECORDS_TO_AGREE = (
+    Record("units.json", "utt2s3", "stage 5", PROPERTIES),
+    Record("tokens.json", "utt2token", "stage 4", ("token_type", "vocab_size", "model_sha256")),
+    Record(
         "feats.json",
+        "feats_*.scp",
         "stage 4",
         ("model", "weights_sha256", "dim", "deep_layer", "shallow_layer", "frames_per_second", "pad_to_30s"),
     ),
-    ("spk_emb.scp", "spk_emb.json", "stage 6", ("backend", "dim", "sha256")),
+    Record("spk_emb.json", "spk_emb.scp", "stage 6", ("backend", "dim", "sha256")),
 )
 
 
@@ -52,7 +61,8 @@ def combine_data(
     """Write a data directory with the utterances of several, as Kaldi's `combine_data.sh` does.
 
     Tables that every directory has are combined; `utt2words` also where only some have it; `utt2uniq` and `segments`
-    are made for the directories that lack them where others have them. One table is in memory at a time.
+    are made for the directories that lack them where others have them. One table is in memory at a time, and the files
+    appear together when all are complete.
 
     Args:
         dest_dir: the directory to write; what else it held goes to its `.backup`.
@@ -62,99 +72,126 @@ def combine_data(
 
     Raises:
         RecipeError: a directory that is none; units, tokens, features or speaker embeddings of different making, with
-            the first property that differs; an utterance or recording of different content in two directories.
+            the first property that differs; an utterance or recording with different lines.
     """
     dest_dir = Path(dest_dir)
     sources = [require_other_dir(data_dir, dest_dir) for data_dir in data_dirs]
-    names_of = [{path.name for path in tables(source)} for source in sources]
-    everywhere, somewhere = set.intersection(*names_of), set.union(*names_of)
-    combined = everywhere | somewhere.intersection((*PARTIAL, "utt2uniq", "segments"))
-    combined |= {name for name in extra_files if all((source / name).is_file() for source in sources)}
-    records = _common_records(sources, combined)
-    for name in sorted((somewhere | set(extra_files)) - combined):
-        logger.info("not combining %s as it does not exist everywhere", name)
-    for name in sorted(combined - {"spk2utt"}, key=lambda name: (name == "utt2spk", name)):
-        lines = [line for source in sources for line in _lines_of(source, name)]
-        write_sorted(dest_dir / name, _without_repetitions(name, lines, dest_dir))
-        logger.info("combined %s", name)
-    write_sorted(dest_dir / "spk2utt", spk2utt_lines(utt2spk_to_spk2utt(*read_utt2spk(dest_dir / "utt2spk"))))
-    for name in records:
-        with atomic_path(dest_dir / name) as partial:
-            shutil.copyfile(records[name], partial)
-    common_links = set.intersection(*(set(links(source).items()) for source in sources))
-    for name, target in sorted(common_links):
+    names = _names_to_combine(sources, extra_files)
+    records = _records(sources, names)
+    shared_links = set.intersection(*(set(links(source).items()) for source in sources))
+    utt2spk: dict[bytes, bytes] = {}
+    for source in sources:
+        utt2spk |= read_utt2spk(source / "utt2spk")
+    with new_tables(dest_dir) as write:
+        for name in sorted(names, key=lambda name: name != "utt2spk"):
+            write(name, _combined(sources, name))
+            logger.info("combined %s", name)
+        write("spk2utt", spk2utt_lines(utt2spk_to_spk2utt(utt2spk, sorted(utt2spk))))
+    for record in records:
+        with atomic_path(dest_dir / record.name) as partial:
+            shutil.copyfile(record, partial)
+    for name, target in shared_links:
         with atomic_path(dest_dir / name) as partial:
             partial.symlink_to(target)
-    set_aside_others(dest_dir, combined | {*records, *(name for name, _ in common_links)})
+    set_aside_others(dest_dir, {*names, *(record.name for record in records), *dict(shared_links)})
     if not skip_fix:
         fix_data_dir(dest_dir)
 
 
-def _common_records(sources: Sequence[Path], combined: set[str]) -> dict[str, Path]:
-    """The records that go with the combined tables, each of the first directory that has it.
+def _names_to_combine(sources: Sequence[Path], extra_files: Sequence[str]) -> list[str]:
+    """The names of the tables to combine, all but `spk2utt`; the others are named."""
+    names_of = [
+        {path.name for path in tables(source)} | {name for name in extra_files if (source / name).is_file()}
+        for source in sources
+    ]
+    somewhere = set.union(*names_of, set(extra_files))
+    combined = set.intersection(*names_of) | somewhere.intersection((*PARTIAL, *MADE_WHERE_MISSING))
+    for name in sorted(somewhere - combined):
+        logger.info("not combining %s as it does not exist everywhere", name)
+    return sorted(combined - {"spk2utt"})
+
+
+def _records(sources: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    """The records that go with the combined tables.
 
     Raises:
         RecipeError: those of two directories differ in what matters.
     """
-    records: dict[str, Path] = {}
-    for pattern, name, stage, properties in COMPARED:
-        having = [source for source in sources if (source / name).is_file()]
-        if not having or not any(fnmatch(table, pattern) for table in combined):
-            continue
-        if len(having) < len(sources):
-            lacking = next(source for source in sources if source not in having)
-            raise RecipeError(f"{lacking / name} is missing, so it is not known whether {pattern} fits {having[0]}'s")
-        first, *others = (read_json(source / name, stage) for source in sources)
-        for source, other in zip(sources[1:], others, strict=True):
-            if differing := next((key for key in properties if first.get(key) != other.get(key)), None):
-                raise RecipeError(
-                    f"{name} of {sources[0]} and {source} differ in {differing}: {first.get(differing)} and "
-                    f"{other.get(differing)}; make {pattern} of both with the same settings ({stage})"
-                )
-        records[name] = having[0] / name
+    records = [
+        sources[0] / record.name
+        for record in RECORDS_TO_AGREE
+        if matching(names, record.tables) and _agree(sources, record)
+    ]
     shifts = [source / "frame_shift" for source in sources if (source / "frame_shift").is_file()]
-    if shifts and "feats.scp" in combined:
-        for shift in shifts[1:]:
-            if shift.read_bytes().split() != shifts[0].read_bytes().split():
-                raise RecipeError(f"{shifts[0]} and {shift} differ, so features of both cannot be combined")
-        records["frame_shift"] = shifts[0]
-    return {name: records[name] for name in RECORDS if name in records}
+    if not shifts or "feats.scp" not in names:
+        return records
+    for shift in shifts[1:]:
+        if shift.read_text().split() != shifts[0].read_text().split():
+            raise RecipeError(f"{shifts[0]} and {shift} differ, so features of both cannot be combined")
+    return [*records, shifts[0]]
 
 
-def _lines_of(source: Path, name: str) -> list[bytes]:
-    """The lines of a table, or those that stand for it where the directory lacks `utt2uniq` or `segments`."""
-    if not (source / name).is_file():
-        if name in PARTIAL:
-            return []
-        if name == "utt2uniq":
-            return [b"%b %b" % (utt, utt) for utt in read_utt2spk(source / "utt2spk")[0]]
+def _agree(sources: Sequence[Path], record: Record) -> bool:
+    """Whether the directories have a record, which is the same in all that matters.
+
+    Raises:
+        RecipeError: some directories lack it, or it is not the same.
+    """
+    having = [source for source in sources if (source / record.name).is_file()]
+    if not having:
+        return False
+    if lacking := [source for source in sources if source not in having]:
+        raise RecipeError(
+            f"{lacking[0] / record.name} is missing, so it is not known whether {record.tables} fits {having[0]}'s; "
+            f"{record.stage} makes it"
+        )
+    first, *others = (read_json(source / record.name, record.stage) for source in sources)
+    for source, other in zip(sources[1:], others, strict=True):
+        for name in record.properties:
+            if first.get(name) != other.get(name):
+                raise RecipeError(
+                    f"{record.name} of {sources[0]} and {source} differ in {name}: {first.get(name)} and "
+                    f"{other.get(name)}; make {record.tables} of both with the same settings ({record.stage})"
+                )
+    return True
+
+
+def _combined(sources: Sequence[Path], name: str) -> Iterator[bytes]:
+    """The lines of a table of all directories, sorted by id. Of a speaker the first line is kept.
+
+    Raises:
+        RecipeError: different lines of an utterance or a recording.
+    """
+    table: dict[bytes, bytes] = {}
+    for source in sources:
+        for keys, lines in _keyed_lines(source, name):
+            block = dict(zip(keys, lines, strict=True))
+            if len(block) < len(keys):
+                twice = next(key for key in keys if keys.count(key) > 1)
+                raise RecipeError(
+                    f"{source / name}: {show(twice)} occurs twice; utils/fix_data_dir.sh {source} mends it"
+                )
+            known = {key: table[key] for key in table.keys() & block.keys()}
+            different = [key for key, line in known.items() if line != block[key]]
+            if different and kind_of(name) != "spk":
+                raise RecipeError(
+                    f"{source / name}: {show(min(different))} has another line in {name} of a directory before; "
+                    "give its utterances another prefix (utils/copy_data_dir.sh --utt-prefix)"
+                )
+            table |= block | known
+    return (table[key] for key in sorted(table))
+
+
+def _keyed_lines(source: Path, name: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The ids and lines of a table, or those that stand for it where the directory lacks it."""
+    if (source / name).is_file():
+        yield from keyed_lines(source / name)
+    elif name == "utt2uniq":
+        utts = list(read_utt2spk(source / "utt2spk"))
+        yield utts, [b"%b %b" % (utt, utt) for utt in utts]
+    elif name == "segments":
         logger.info("making segments for %s, of utt2dur", source)
         if not (source / "utt2dur").is_file():
             raise RecipeError(f"{source} has neither segments nor utt2dur; utils/data/get_utt2dur.sh {source} makes it")
-        return [b"%b %b 0 %b" % (line.split()[0], *line.split()) for line in _read(source / "utt2dur")]
-    return _read(source / name)
-
-
-def _read(path: Path) -> list[bytes]:
-    return [line for lines in line_blocks(path) for line in lines if line.strip()]
-
-
-def _without_repetitions(name: str, lines: list[bytes], dest_dir: Path) -> list[bytes]:
-    """Sorted lines, each once.
-
-    Raises:
-        RecipeError: two lines of an utterance or a recording that are not the same.
-    """
-    lines.sort()
-    ids = line_ids(name, lines)
-    if is_ascending(ids):
-        return lines
-    lines = list(dict.fromkeys(lines))
-    ids = line_ids(name, lines)
-    repeated = next((one for one, two in zip(ids, islice(ids, 1, None)) if one == two), None)  # noqa: B905
-    if repeated is None or kind_of(name) == "spk":
-        return lines
-    raise RecipeError(
-        f"{name}: directories have different lines for {show(repeated)}, so they cannot be combined in {dest_dir}; "
-        "give the utterances of one another prefix (utils/copy_data_dir.sh --utt-prefix)"
-    )
+        utt2dur = second_fields(source / "utt2dur")
+        yield list(utt2dur), [b"%b %b 0 %b" % (utt, utt, seconds) for utt, seconds in utt2dur.items()]

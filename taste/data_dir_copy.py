@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from taste.data_dir import (
     RECORDS,
     back_up,
+    blocks,
     kind_of,
-    line_blocks,
+    line_ids,
     links,
+    new_tables,
     read_utt2spk,
     require_data_dir,
     spk2utt_lines,
     tables,
     utt2spk_to_spk2utt,
-    write_lines,
 )
 from taste.data_dir_parts import copy_records_and_links
 from taste.errors import RecipeError
@@ -45,10 +46,10 @@ class Renaming:
         """The new name of `key`."""
         return self.prefix + key + self.suffix
 
-    def rename(self, lines: Iterable[bytes], field: int = 1) -> list[bytes]:
+    def rename(self, lines: Sequence[bytes], field: int = 1) -> Sequence[bytes]:
         """The lines with the id in their first (or second) `field` renamed."""
         if not self:
-            return list(lines)
+            return lines
         renamed = []
         for line in lines:
             fields = line.split(None, field)
@@ -65,20 +66,20 @@ class Renamings:
     spk: Renaming
     reco: Renaming
 
-    def of_table(self, name: str, lines: list[bytes]) -> list[bytes]:
+    def of_table(self, name: str, lines: Sequence[bytes]) -> Sequence[bytes]:
         """The lines of the table `name` with new names."""
         if name == "data.jsonl":
             return [self._of_json(line) for line in lines]
-        lines = getattr(self, kind_of(name) or "utt").rename(lines)
+        lines = {"utt": self.utt, "spk": self.spk, "reco": self.reco}[kind_of(name) or "utt"].rename(lines)
         if name == "utt2spk":
             return self.spk.rename(lines, field=2)
         return self.reco.rename(lines, field=2) if name == "segments" else lines
 
     def _of_json(self, line: bytes) -> bytes:
         record = json.loads(line)
-        record["utt"] = self.utt.new_id(record["utt"].encode()).decode()
-        if "spk" in record:
-            record["spk"] = self.spk.new_id(record["spk"].encode()).decode()
+        for key, renaming in (("utt", self.utt), ("spk", self.spk)):
+            if key in record:
+                record[key] = renaming.new_id(record[key].encode()).decode()
         return json.dumps(record, ensure_ascii=False).encode()
 
 
@@ -97,18 +98,18 @@ def copy_data_dir(
         spk: how speakers are renamed.
 
     Raises:
-        RecipeError: a directory that is none, both are the same, or an id is missing.
+        RecipeError: a directory that is none, both are the same, or a line is malformed.
     """
     data_dir, dest_dir = require_other_dir(data_dir, dest_dir), Path(dest_dir)
-    renamings = Renamings(utt, spk, Renaming() if (data_dir / "segments").is_file() else utt)
-    write_renamed(data_dir, dest_dir, renamings)
+    reco = Renaming() if (data_dir / "segments").is_file() else utt
+    names = write_renamed(data_dir, dest_dir, Renamings(utt, spk, reco))
     copy_records_and_links(data_dir, dest_dir)
-    copied = [name for name in RECORDS if (data_dir / name).is_file()]
-    for name in REFERENCES:
-        if (data_dir / name).is_file():
-            with atomic_path(dest_dir / name) as partial:
-                shutil.copyfile(data_dir / name, partial)
-    set_aside_others(dest_dir, [path.name for path in tables(data_dir)] + [*links(data_dir), *copied, "utt2uniq"])
+    for path in (data_dir / name for name in REFERENCES):
+        if path.is_file():
+            with atomic_path(dest_dir / path.name) as partial:
+                shutil.copyfile(path, partial)
+    records = [name for name in RECORDS if (data_dir / name).is_file()]
+    set_aside_others(dest_dir, [*names, *links(data_dir), *records])
 
 
 def require_other_dir(data_dir: str | Path, dest_dir: str | Path) -> Path:
@@ -127,10 +128,10 @@ def write_renamed(
     data_dir: Path,
     dest_dir: Path,
     renamings: Renamings,
-    change: Callable[[str, list[bytes]], list[bytes]] = lambda _, lines: lines,
+    change: Callable[[str, Sequence[bytes]], Sequence[bytes]] = lambda _, lines: lines,
     left_out: Collection[str] = (),
-) -> None:
-    """Write the tables of a directory under new names and sorted; `utt2spk` comes last.
+) -> list[str]:
+    """Write the tables of a directory under new names and sorted; they appear together when all are complete.
 
     Args:
         data_dir: the directory.
@@ -138,40 +139,43 @@ def write_renamed(
         renamings: how the ids are renamed.
         change: from the name of a table and some of its lines, already renamed, the lines to write.
         left_out: the names of tables that are not written.
+
+    Returns:
+        The names of the tables that were written.
+
+    Raises:
+        RecipeError: a table is malformed.
     """
-    utts, spks = read_utt2spk(data_dir / "utt2spk")
-    new_utts, new_spks = map(renamings.utt.new_id, utts), map(renamings.spk.new_id, spks)
-    spk2utt = utt2spk_to_spk2utt(*zip(*sorted(zip(new_utts, new_spks, strict=True)), strict=True))
-    write_sorted(dest_dir / "spk2utt", spk2utt_lines(spk2utt))
-    if renamings.utt and not (data_dir / "utt2uniq").is_file():
-        write_sorted(dest_dir / "utt2uniq", (b"%b %b" % (renamings.utt.new_id(utt), utt) for utt in utts))
-    for path in sorted(tables(data_dir), key=lambda path: path.name == "utt2spk"):
-        if path.name == "spk2utt" or path.name in left_out:
-            continue
-        lines: list[bytes] = []
-        for block in line_blocks(path):
-            try:
-                lines += change(path.name, renamings.of_table(path.name, block))
-            except (IndexError, ValueError, KeyError, TypeError) as error:
-                raise RecipeError(f"{path} is malformed; utils/validate_data_dir.sh names the line") from error
-        write_sorted(dest_dir / path.name, lines)
-
-
-def write_sorted(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a table, sorted by id."""
-    with atomic_path(path) as partial, open(partial, "wb") as stream:
-        write_lines(stream, sorted(lines))
+    utt2spk = read_utt2spk(data_dir / "utt2spk")
+    new_utt2spk = {renamings.utt.new_id(utt): renamings.spk.new_id(spk) for utt, spk in utt2spk.items()}
+    names = [path.name for path in tables(data_dir) if path.name not in ("utt2spk", "spk2utt", *left_out)]
+    with new_tables(dest_dir) as write:
+        for name in ("utt2spk", *names):
+            lines: list[bytes] = []
+            for block in blocks(data_dir / name):
+                try:
+                    lines += change(name, renamings.of_table(name, block.removesuffix(b"\n").split(b"\n")))
+                except (IndexError, ValueError, KeyError, TypeError) as error:
+                    raise RecipeError(
+                        f"{data_dir / name} is malformed; utils/validate_data_dir.sh {data_dir} names the line"
+                    ) from error
+            write(name, (line for _, line in sorted(zip(line_ids(name, lines), lines, strict=True))))
+        write("spk2utt", spk2utt_lines(utt2spk_to_spk2utt(new_utt2spk, sorted(new_utt2spk))))
+        if renamings.utt and "utt2uniq" not in names:
+            new_and_old = sorted(zip(new_utt2spk, utt2spk, strict=True))
+            write("utt2uniq", (b"%b %b" % pair for pair in new_and_old))
+            names.append("utt2uniq")
+    return names
 
 
 def set_aside_others(data_dir: Path, names: Collection[str]) -> None:
-    """Move the tables and records of a directory to its `.backup`, but for `names`."""
+    """Move the tables and records of a directory to its `.backup`, but for `names`, `utt2spk` and `spk2utt`."""
     kept = {*names, "utt2spk", "spk2utt"}
     for name in links(data_dir):
         if name not in kept:
             (data_dir / name).unlink()
-    others = [*tables(data_dir), *(path for path in map(data_dir.joinpath, RECORDS) if path.is_file())]
-    for path in others:
-        if path.name not in kept:
+    for path in [*tables(data_dir), *map(data_dir.joinpath, RECORDS)]:
+        if path.is_file() and path.name not in kept:
             back_up(path)
             path.unlink()
             logger.info("%s is not from the source; it is in %s now", path, path.parent / ".backup")

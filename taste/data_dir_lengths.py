@@ -9,6 +9,7 @@ from pathlib import Path
 
 from taste.data_dir import require_data_dir
 from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.options import positive_float
 from taste.progress import progress
 from taste.tables import read_table, write_table
 
@@ -41,7 +42,8 @@ def make_utt2dur(
         Whether the file was written.
 
     Raises:
-        RecipeError: there is nothing to tell the durations from, or more than half of the utterances have none.
+        RecipeError: there is nothing to tell the durations from, or more than half of the utterances have none; a
+            malformed line, with its file and number.
     """
     data_dir = require_data_dir(data_dir)
     utts = read_table(data_dir / "utt2spk")
@@ -49,16 +51,19 @@ def make_utt2dur(
         return False
     shift_file = data_dir / "frame_shift"
     if shift_file.is_file():
-        frame_shift = float(shift_file.read_text())
+        frame_shift = positive_float(str(shift_file), shift_file.read_text().strip())
+
+    def seconds_of_frames(frames: float) -> float:
+        return (frames + FRAME_OVERLAP / FRAME_SHIFT) * frame_shift  # as Kaldi takes it, whatever the shift
+
     if (data_dir / "segments").is_file():
-        segments = {utt: line.split() for utt, line in read_table(data_dir / "segments").items()}
-        seconds = {utt: float(end) - float(start) for utt, (_, start, end) in segments.items()}
+        seconds = _of_lines(data_dir / "segments", _seconds_of_segment)
     elif shift_file.is_file() and (data_dir / "utt2num_frames").is_file():
-        seconds = _seconds_of_frames(read_table(data_dir / "utt2num_frames"), frame_shift)
+        seconds = _of_lines(data_dir / "utt2num_frames", lambda frames: seconds_of_frames(int(frames)))
     elif (data_dir / "wav.scp").is_file():
-        seconds = recording_seconds(data_dir, read_entire_file, allow_pipes, nj)
+        seconds = _seconds_of_audio(data_dir, read_entire_file, allow_pipes, nj)
     elif (data_dir / "feats.scp").is_file():
-        seconds = _seconds_of_frames(_frames_of_features(data_dir, nj), frame_shift)
+        seconds = {utt: seconds_of_frames(frames) for utt, frames in _frames_of_features(data_dir, nj).items()}
     else:
         raise RecipeError(f"{data_dir} has none of segments, wav.scp and feats.scp to tell durations from")
     if 2 * len(seconds) < len(utts):
@@ -99,26 +104,34 @@ def make_utt2num_frames(
         frames = _frames_of_features(data_dir, nj)
     else:
         make_utt2dur(data_dir, allow_pipes=allow_pipes, nj=nj)
-        seconds = read_table(data_dir / "utt2dur")
-        frames = {utt: str(int((float(value) - frame_overlap) / frame_shift)) for utt, value in seconds.items()}
-    write_table(path, frames)
+        frames = _of_lines(data_dir / "utt2dur", lambda seconds: (float(seconds) - frame_overlap) / frame_shift)
+    write_table(path, {utt: str(int(number)) for utt, number in frames.items()})
     return True
 
 
-def recording_seconds(
-    data_dir: Path, read_entire_file: bool = False, allow_pipes: bool = False, nj: int = 4
-) -> dict[str, float]:
-    """The duration of each recording of `wav.scp`, in seconds; those that cannot be read are named and left out.
-
-    Args:
-        data_dir: the directory.
-        read_entire_file: as in `make_utt2dur`, as are the others.
-        allow_pipes: whether commands may be run.
-        nj: how many files are read at the same time.
+def _of_lines(path: Path, measure: Callable[[str], float]) -> dict[str, float]:
+    """The measure of each line of a table.
 
     Raises:
-        RecipeError: a command, but `allow_pipes` is false; or not one recording can be read.
+        RecipeError: a line that has none, with file and line.
     """
+    measured: dict[str, float] = {}
+    for number, (utt, value) in enumerate(read_table(path).items(), start=1):
+        try:
+            measured[utt] = measure(value)
+        except ValueError as error:
+            raise RecipeError(
+                f"{path}:{number}: '{utt} {value}' is malformed; utils/fix_data_dir.sh {path.parent} leaves it out"
+            ) from error
+    return measured
+
+
+def _seconds_of_segment(segment: str) -> float:
+    _, start, end = segment.split()
+    return float(end) - float(start)
+
+
+def _seconds_of_audio(data_dir: Path, read_entire_file: bool, allow_pipes: bool, nj: int) -> dict[str, float]:
     import soundfile  # like numpy, not needed where durations are known already
 
     from taste.audio import read_audio
@@ -132,39 +145,33 @@ def recording_seconds(
         except (soundfile.SoundFileError, OSError) as error:
             raise UtteranceError(f"{source} cannot be read as audio ({error})") from error
 
-    return _of_each(read_table(data_dir / "wav.scp"), seconds, f"durations of {data_dir}", nj)
+    return _of_files(read_table(data_dir / "wav.scp"), seconds, f"durations of {data_dir}", nj)
 
 
-def _frames_of_features(data_dir: Path, nj: int) -> dict[str, str]:
+def _frames_of_features(data_dir: Path, nj: int) -> dict[str, float]:
     from taste.archives import read_array
 
     locations = read_table(data_dir / "feats.scp")
-    frames = _of_each(locations, lambda location: float(len(read_array(location))), f"frames of {data_dir}", nj)
-    return {utt: str(int(number)) for utt, number in frames.items()}
+    return _of_files(locations, lambda location: len(read_array(location)), f"frames of {data_dir}", nj)
 
 
-def _seconds_of_frames(frames: dict[str, str], frame_shift: float) -> dict[str, float]:
-    overlap = FRAME_OVERLAP / FRAME_SHIFT  # in frames, as Kaldi takes it whatever the shift
-    return {utt: (int(number) + overlap) * frame_shift for utt, number in frames.items()}
+def _of_files(files: dict[str, str], measure: Callable[[str], float], what: str, nj: int) -> dict[str, float]:
+    """The measure of the file of each utterance, `nj` at the same time; those at fault are named and left out."""
 
-
-def _of_each(table: dict[str, str], measure: Callable[[str], float], what: str, nj: int) -> dict[str, float]:
-    """The measure of each value of a table; those at fault are named and left out."""
-
-    def attempt(value: str) -> float | UtteranceError:
+    def attempt(file: str) -> float | UtteranceError:
         try:
-            return measure(value)
+            return measure(file)
         except UtteranceError as error:
             return error
 
     skipped = Skipped(what)
     measured: dict[str, float] = {}
     with ThreadPoolExecutor(nj) as pool:
-        results = progress(pool.map(attempt, table.values()), what, len(table))
-        for key, result in zip(table, results, strict=True):
+        results = progress(pool.map(attempt, files.values()), what, len(files))
+        for utt, result in zip(files, results, strict=True):
             if isinstance(result, UtteranceError):
-                skipped.add(key, result)
+                skipped.add(utt, result)
             else:
-                measured[key] = result
-    skipped.report(len(table))
+                measured[utt] = result
+    skipped.report(len(files))
     return measured

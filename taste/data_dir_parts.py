@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
-from functools import cached_property
-from itertools import compress, repeat
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
+from typing import TypeAlias
 
 from taste.data_dir import (
     PARTIAL,
     RECORDS,
-    KnownIds,
     keyed_lines,
     kind_of,
     links,
+    second_fields,
     spk2utt_lines,
     tables,
     utt2spk_to_spk2utt,
@@ -26,32 +26,11 @@ from taste.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
-
-class PartsOfIds:
-    """To which parts the lines of utterances, speakers or recordings go."""
-
-    def __init__(self, known: KnownIds, parts: list[tuple[int, ...]]) -> None:
-        self.known = known
-        self.parts = parts
-
-    @cached_property
-    def _by_id(self) -> dict[bytes, tuple[int, ...]]:
-        return dict(zip(self.known.ids, self.parts, strict=True))
-
-    def of(self, ids: Sequence[bytes], position: int) -> list[tuple[int, ...]]:
-        """The parts of each of `ids`, which stand behind `position` others in their file."""
-        expected = slice(position, position + len(ids))
-        if ids == self.known.ids[expected]:  # as in utt2spk, which saves a million look-ups
-            return self.parts[expected]
-        return [self._by_id.get(key, ()) for key in ids]
+PartsOf: TypeAlias = "dict[bytes, tuple[int, ...]]"  # the parts that each id is in
 
 
 def write_parts(
-    data_dir: Path,
-    utts: Sequence[bytes],
-    spks: Sequence[bytes],
-    parts: Sequence[Sequence[int]],
-    part_dirs: Sequence[Path],
+    data_dir: Path, utt2spk: Mapping[bytes, bytes], parts: Sequence[Sequence[bytes]], part_dirs: Sequence[Path]
 ) -> None:
     """Write data directories that each hold some utterances of another: lines as they are and in their order.
 
@@ -61,30 +40,25 @@ def write_parts(
 
     Args:
         data_dir: the directory to part.
-        utts: the utterances of its `utt2spk`.
-        spks: the speaker of each.
-        parts: the positions in `utts` of each part's utterances; an utterance is in one part at most.
+        utt2spk: its `utt2spk`.
+        parts: the utterances of each part; an utterance is in one part at most.
         part_dirs: the directories to write.
     """
-    indices: list[tuple[int, ...]] = [()] * len(utts)
-    spk_pairs: list[tuple[bytes, tuple[int, ...]]] = []
-    for index, (positions, directory) in enumerate(zip(parts, part_dirs, strict=True)):
-        part = (index,)
-        for position in positions:
-            indices[position] = part
-        chosen = ([column[position] for position in positions] for column in (utts, spks))
-        spk2utt = utt2spk_to_spk2utt(*chosen)
-        spk_pairs += zip(spk2utt, repeat(part))
+    of_utts: PartsOf = dict.fromkeys(utt2spk, ())
+    of_spks: PartsOf = {}
+    for index, (utts, directory) in enumerate(zip(parts, part_dirs, strict=True)):
+        of_utts |= dict.fromkeys(utts, (index,))
+        spk2utt = utt2spk_to_spk2utt(utt2spk, utts)
+        _add(of_spks, spk2utt, (index,))
         copy_records_and_links(data_dir, directory)
         with atomic_path(directory / "spk2utt") as partial, open(partial, "wb") as stream:
             write_lines(stream, spk2utt_lines(spk2utt))
-    of_utts = PartsOfIds(KnownIds(utts), indices)
-    parts_of = {"utt": of_utts, "spk": _parts_of_owners(spk_pairs), "reco": _parts_of_recordings(data_dir, of_utts)}
+    parts_of = {"utt": of_utts, "spk": of_spks, "reco": _parts_of_recordings(data_dir, of_utts)}
     for path in sorted(tables(data_dir), key=lambda path: path.name == "utt2spk"):
         if path.name == "spk2utt":
             continue
         kind = kind_of(path.name) or "utt"
-        found, expected = _distribute(path, parts_of[kind], part_dirs), sum(map(bool, parts_of[kind].parts))
+        found, expected = _distribute(path, parts_of[kind], part_dirs), sum(map(bool, parts_of[kind].values()))
         if found < expected and kind != "spk" and path.name not in PARTIAL:
             logger.warning(
                 "%s has only %d of %d utterances; utils/fix_data_dir.sh %s leaves out the others everywhere",
@@ -92,37 +66,35 @@ def write_parts(
             )
 
 
-def _parts_of_owners(pairs: Iterable[tuple[bytes, tuple[int, ...]]]) -> PartsOfIds:
-    """The parts of speakers or recordings from those of their utterances."""
-    owners: dict[bytes, dict[int, None]] = {}
-    for owner, index in pairs:
-        owners.setdefault(owner, {}).update(zip(index, repeat(None)))
-    return PartsOfIds(KnownIds(list(owners)), [tuple(indices) for indices in owners.values()])
+def _add(parts_of: PartsOf, owners: Iterable[bytes], parts: tuple[int, ...]) -> None:
+    """Add parts to those of speakers or recordings, which may be in several."""
+    for owner in owners:
+        parts_of[owner] = tuple(sorted({*parts_of.get(owner, ()), *parts}))
 
 
-def _parts_of_recordings(data_dir: Path, of_utts: PartsOfIds) -> PartsOfIds:
+def _parts_of_recordings(data_dir: Path, of_utts: PartsOf) -> PartsOf:
     segments = data_dir / "segments"
     if not segments.is_file():
         return of_utts
-    pairs, position = [], 0
-    for keys, lines in keyed_lines(segments, of_utts.known):
-        for parts, line in zip(of_utts.of(keys, position), lines, strict=True):
-            if parts:
-                pairs.append((line.split(None, 2)[1], parts))
-        position += len(lines)
-    return _parts_of_owners(pairs)
+    of_recordings: PartsOf = {}
+    for utt, recording in second_fields(segments).items():
+        _add(of_recordings, [recording], of_utts.get(utt, ()))
+    return of_recordings
 
 
-def _distribute(path: Path, parts_of: PartsOfIds, part_dirs: Sequence[Path]) -> int:
+def _distribute(path: Path, parts_of: PartsOf, part_dirs: Sequence[Path]) -> int:
     """Write each line of `path` to the parts of its id; returns how many lines belong to a part."""
-    found = position = 0
+    found = 0
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
         for output in outputs:
             output.touch()
-        for keys, lines in keyed_lines(path, parts_of.known):
-            indices = parts_of.of(keys, position)
-            position += len(lines)
+        ids, parts, position = list(parts_of), list(parts_of.values()), 0
+        for keys, lines in keyed_lines(path):
+            here = slice(position, position + len(keys))
+            in_step = keys == ids[here]  # with utt2spk, as nearly always, which saves a million look-ups
+            indices = parts[here] if in_step else [parts_of.get(key, ()) for key in keys]
+            position += len(keys)
             found += sum(map(bool, indices))
             for index, chosen in _chosen_lines(indices, lines).items():
                 with open(outputs[index], "ab") as stream:

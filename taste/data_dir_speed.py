@@ -6,6 +6,7 @@ import logging
 import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from taste.data_dir import RECORDS, links, tables
@@ -18,15 +19,12 @@ from taste.options import positive_float
 
 logger = logging.getLogger(__name__)
 
-# What the speed does not change, and what changes with it in a known way. All else is made from the audio, such as
-# units, features and speaker embeddings, and has to be made again.
+SHORTEST_SEGMENT = 0.01  # seconds; shorter ones are left out, as in Kaldi
+ARCHIVE_OFFSET = re.compile(r":\d+$")
 UNCHANGED = (
     "utt2spk", "spk2utt", "utt2uniq", "utt2lang", "text", "utt2token", "utt2word_tokens", "spk2gender",
     "reco2file_and_channel", "tokens.json",
 )  # fmt: skip
-CHANGED = ("wav.scp", "segments", "utt2dur", "reco2dur", "utt2words")
-SHORTEST_SEGMENT = 0.01  # seconds; shorter ones are left out, as in Kaldi
-ARCHIVE_OFFSET = re.compile(r":\d+$")
 
 
 def perturb_data_dir_speed(
@@ -52,48 +50,40 @@ def perturb_data_dir_speed(
         raise RecipeError("sox is not found, which changes the speed; install it (apt install sox)")
     data_dir, dest_dir = require_other_dir(data_dir, dest_dir), Path(dest_dir)
     make_utt2dur(data_dir)
+    changed = {
+        "wav.scp": lambda line: _audio_at_speed(line, factor),
+        "segments": lambda line: _segment_at_speed(line, speed),
+        "utt2dur": lambda line: _duration_at_speed(line, speed),
+        "reco2dur": lambda line: _duration_at_speed(line, speed),
+        "utt2words": lambda line: _words_at_speed(line, speed),
+    }
+    names = [path.name for path in tables(data_dir)] + [name for name in RECORDS if (data_dir / name).is_file()]
+    left_out = [name for name in names if name not in UNCHANGED and name not in changed]
+    if left_out or links(data_dir):
+        logger.warning("left out, as the audio is another: %s", ", ".join([*left_out, *links(data_dir)]))
+
+    def change(name: str, lines: Sequence[bytes]) -> Sequence[bytes]:
+        return lines if name in UNCHANGED else [line for line in map(changed[name], lines) if line]
+
     prefix, suffix = f"sp{factor}-".encode(), f"-sp{factor}".encode()
     utt = Renaming(prefix=prefix) if include_spk_prefix else Renaming(suffix=suffix)
     spk = Renaming(prefix=prefix) if include_spk_prefix else Renaming()
-    left_out = [path.name for path in tables(data_dir) if path.name not in UNCHANGED + CHANGED]
-    records = [name for name in RECORDS if (data_dir / name).is_file() and name not in UNCHANGED]
-    if not_taken_over := [*left_out, *links(data_dir), *records]:
-        logger.warning("left out, as the audio is another: %s", ", ".join(not_taken_over))
-
-    def change(name: str, lines: list[bytes]) -> list[bytes]:
-        return [changed for line in lines if (changed := _change_line(name, line, factor, speed))]
-
-    write_renamed(data_dir, dest_dir, Renamings(utt, spk, utt), change, left_out)
-    if not (data_dir / "reco2dur").is_file() and not (data_dir / "segments").is_file():
+    written = write_renamed(data_dir, dest_dir, Renamings(utt, spk, utt), change, left_out)
+    copied = {"tokens.json": data_dir / "tokens.json"}
+    if not (data_dir / "segments").is_file():
         # recordings are utterances then; without the file lhotse would run each command to learn its duration
-        with atomic_path(dest_dir / "reco2dur") as partial:
-            shutil.copyfile(dest_dir / "utt2dur", partial)
-    if (data_dir / "tokens.json").is_file():
-        with atomic_path(dest_dir / "tokens.json") as partial:
-            shutil.copyfile(data_dir / "tokens.json", partial)
-    set_aside_others(dest_dir, {*UNCHANGED, *CHANGED})
+        copied["reco2dur"] = dest_dir / "utt2dur"
+    copied = {name: source for name, source in copied.items() if source.is_file() and name not in written}
+    for name, source in copied.items():
+        with atomic_path(dest_dir / name) as partial:
+            shutil.copyfile(source, partial)
+    set_aside_others(dest_dir, [*written, *copied])
     fix_data_dir(dest_dir)
 
 
-def _change_line(name: str, line: bytes, factor: str, speed: float) -> bytes | None:
-    """A line as it is at another speed, or None if the utterance is too short then."""
-    if name in ("utt2dur", "reco2dur"):
-        key, seconds = line.split()
-        return b"%b %b" % (key, f"{float(seconds) / speed:.6g}".encode())
-    if name == "segments":
-        utt, reco, *times = line.split()
-        start, end = (float(time) / speed for time in times)
-        return b"%b %b %.2f %.2f" % (utt, reco, start, end) if end > start + SHORTEST_SEGMENT else None
-    if name == "utt2words":
-        utt, *fields = line.split()
-        for index in range(len(fields)):
-            if index % 3:
-                fields[index] = b"%.3f" % (float(fields[index]) / speed)
-        return b" ".join([utt, *fields])
-    if name == "wav.scp":
-        key, source = line.decode().split(None, 1)
-        return f"{key} {command_at_speed(source.strip(), factor)}".encode()
-    return line
+def _audio_at_speed(line: bytes, factor: str) -> bytes:
+    key, source = line.decode().split(None, 1)
+    return f"{key} {command_at_speed(source.strip(), factor)}".encode()
 
 
 def command_at_speed(source: str, factor: str) -> str:
@@ -111,3 +101,23 @@ def command_at_speed(source: str, factor: str) -> str:
     # of other files sox tells the format by their names
     form = "-t wav " if Path(source).suffix.lower() in ("", ".wav") else ""
     return f"sox {form}{shlex.quote(source)} {change}"
+
+
+def _segment_at_speed(line: bytes, speed: float) -> bytes | None:
+    """The segment, or None if it is too short then."""
+    utt, reco, *times = line.split()
+    start, end = (float(time) / speed for time in times)
+    return b"%b %b %.2f %.2f" % (utt, reco, start, end) if end > start + SHORTEST_SEGMENT else None
+
+
+def _duration_at_speed(line: bytes, speed: float) -> bytes:
+    key, seconds = line.split()
+    return b"%b %.6g" % (key, float(seconds) / speed)
+
+
+def _words_at_speed(line: bytes, speed: float) -> bytes:
+    utt, *fields = line.split()
+    for index in range(len(fields)):
+        if index % 3:  # a word, its start, its end
+            fields[index] = b"%.3f" % (float(fields[index]) / speed)
+    return b" ".join([utt, *fields])

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from taste.errors import RecipeError
+
+
+def exit_with_usage(usage: str) -> NoReturn:
+    """Print a tool's usage and end it: with status 0 where `--help` asked for it, else with 1."""
+    print(usage.strip())
+    sys.exit(0 if sys.argv[1:2] == ["--help"] else 1)
 
 
 def kaldi_options(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -17,11 +25,13 @@ def kaldi_options(arguments: Sequence[str], defaults: Mapping[str, str]) -> tupl
         defaults: the names of the options, with `_`, and their values; one that is `true` or `false` stays so.
 
     Returns:
-        The values of all options, and the arguments that are left.
+        The values of all options, and the arguments that are left: none where the first is `--help`.
 
     Raises:
         RecipeError: there is no such option, its value is missing, or is neither `true` nor `false`.
     """
+    if arguments[:1] == ["--help"]:
+        return dict(defaults), []
     options, rest = dict(defaults), list(arguments)
     while rest and rest[0].startswith("--"):
         option, equals, value = rest.pop(0).partition("=")

@@ -20,17 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without pat
 
 from taste.data_dir_combine import combine_data
 from taste.errors import run_main
-from taste.options import kaldi_options
+from taste.options import exit_with_usage, kaldi_options
 
 OPTIONS = {"extra_files": "", "skip_fix": "false"}
 
 
 def main() -> None:
     """Combine the directories on the command line."""
-    options, rest = kaldi_options(sys.argv[1:], OPTIONS) if sys.argv[1:] != ["--help"] else ({}, [])
+    options, rest = kaldi_options(sys.argv[1:], OPTIONS)
     if len(rest) < 2:
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+        exit_with_usage(__doc__)
     dest, *sources = rest
     combine_data(dest, sources, options["extra_files"].split(), skip_fix=options["skip_fix"] == "true")
     print(f"utils/combine_data.sh: combined {len(sources)} directories in {dest}")

@@ -19,17 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without pat
 from taste.data_dir_copy import Renaming, copy_data_dir
 from taste.data_dir_validate import exit_if_invalid
 from taste.errors import run_main
-from taste.options import kaldi_options
+from taste.options import exit_with_usage, kaldi_options
 
 OPTIONS = dict.fromkeys(("spk_prefix", "spk_suffix", "utt_prefix", "utt_suffix", "validate_opts"), "")
 
 
 def main() -> None:
     """Copy the directory on the command line."""
-    options, rest = kaldi_options(sys.argv[1:], OPTIONS) if sys.argv[1:] != ["--help"] else ({}, [])
+    options, rest = kaldi_options(sys.argv[1:], OPTIONS)
     if len(rest) != 2:
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+        exit_with_usage(__doc__)
     source, dest = rest
     utt, spk = (
         Renaming(options[f"{kind}_prefix"].encode(), options[f"{kind}_suffix"].encode()) for kind in ("utt", "spk")

@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     report = DiffReport(options.a, options.b, DiffOptions(options.tolerance, options.allow_pipes, options.show))
     lines = [report.json()] if options.json else report.text()
-    print_lines(f"{line}\n".encode(errors="backslashreplace") for line in lines)
+    print_lines(line.encode(errors="backslashreplace") for line in lines)
     sys.stdout.flush()
     sys.exit(report.status)
 

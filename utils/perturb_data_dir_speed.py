@@ -20,17 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without pat
 from taste.data_dir_speed import perturb_data_dir_speed
 from taste.data_dir_validate import exit_if_invalid
 from taste.errors import run_main
-from taste.options import kaldi_options
+from taste.options import exit_with_usage, kaldi_options
 
 OPTIONS = {"include_spk_prefix": "true"}
 
 
 def main() -> None:
     """Make the directory on the command line."""
-    options, rest = kaldi_options(sys.argv[1:], OPTIONS) if sys.argv[1:] != ["--help"] else ({}, [])
+    options, rest = kaldi_options(sys.argv[1:], OPTIONS)
     if len(rest) != 3:
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+        exit_with_usage(__doc__)
     factor, source, dest = rest
     perturb_data_dir_speed(factor, source, dest, options["include_spk_prefix"] == "true")
     print(f"utils/perturb_data_dir_speed.sh: generated speed-perturbed version of data in {source}, in {dest}")

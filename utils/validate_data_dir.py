@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without pat
 
 from taste.data_dir_validate import OPTIONS, exit_if_invalid
 from taste.errors import run_main
+from taste.options import exit_with_usage
 
 
 def main() -> None:
     """Check the directory on the command line."""
-    given = OPTIONS.intersection(sys.argv[1:])
+    given = [argument for argument in sys.argv[1:] if argument in OPTIONS]
     rest = [argument for argument in sys.argv[1:] if argument not in OPTIONS]
     if len(rest) != 1 or rest[0].startswith("--"):
-        print(__doc__.strip())
-        sys.exit(0 if rest == ["--help"] else 1)
+        exit_with_usage(__doc__)
     exit_if_invalid(rest[0], given, "utils/validate_data_dir.sh")
 
 

@@ -20,17 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without pat
 
 from taste.data_dir_lengths import make_utt2dur
 from taste.errors import run_main
-from taste.options import kaldi_options, positive_float, positive_int
+from taste.options import exit_with_usage, kaldi_options, positive_float, positive_int
 
 OPTIONS = {"frame_shift": "0.01", "read_entire_file": "false", "allow_pipes": "false", "nj": "4", "cmd": "run.pl"}
 
 
 def main() -> None:
     """Make utt2dur of the directory on the command line."""
-    options, rest = kaldi_options(sys.argv[1:], OPTIONS) if sys.argv[1:] != ["--help"] else ({}, [])
+    options, rest = kaldi_options(sys.argv[1:], OPTIONS)
     if len(rest) != 1:
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+        exit_with_usage(__doc__)
     written = make_utt2dur(
         rest[0],
         positive_float("--frame-shift", options["frame_shift"]),
