@@ -28,7 +28,7 @@ KINDS = {
     "spk": re.compile(r"spk2\w+|cmvn\.scp"),
 }
 # What made a table, or holds for every utterance: goes with the tables unchanged.
-RECORDS = ("units.json", "feats.json", "tokens.json", "spk_emb.json", "frame_shift")
+RECORDS = ("units.json", "feats.json", "tokens.json", "spk_emb.json", "taste.json", "frame_shift")
 PARTIAL = ("utt2words",)  # may lack utterances
 
 BLOCK_BYTES = 1 << 18

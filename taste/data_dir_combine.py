@@ -38,7 +38,7 @@ class Record(NamedTuple):
 
     name: str
     tables: str  # pattern of their names
-    stage: str  # that makes both
+    made_by: str
     properties: Sequence[str]
 
 
@@ -52,6 +52,7 @@ RECORDS_TO_AGREE = (
         ("model", "weights_sha256", "dim", "deep_layer", "shallow_layer", "frames_per_second", "pad_to_30s"),
     ),
     Record("spk_emb.json", "spk_emb.scp", "stage 6", ("backend", "dim", "sha256")),
+    Record("taste.json", "utt2taste", "local/write_tokens.py", ("weights_sha256", "codebook_sizes")),
 )
 
 
@@ -143,15 +144,15 @@ def _agree(sources: Sequence[Path], record: Record) -> bool:
     if lacking := [source for source in sources if source not in having]:
         raise RecipeError(
             f"{lacking[0] / record.name} is missing, so it is not known whether {record.tables} fits {having[0]}'s; "
-            f"{record.stage} makes it"
+            f"{record.made_by} makes it"
         )
-    first, *others = (read_json(source / record.name, record.stage) for source in sources)
+    first, *others = (read_json(source / record.name, record.made_by) for source in sources)
     for source, other in zip(sources[1:], others, strict=True):
         for name in record.properties:
             if first.get(name) != other.get(name):
                 raise RecipeError(
                     f"{record.name} of {sources[0]} and {source} differ in {name}: {first.get(name)} and "
-                    f"{other.get(name)}; make {record.tables} of both with the same settings ({record.stage})"
+                    f"{other.get(name)}; make {record.tables} of both with the same settings ({record.made_by})"
                 )
     return True
 

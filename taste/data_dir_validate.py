@@ -86,6 +86,7 @@ FORMS = {
     "reco2file_and_channel": _form(KEY + rb"\S+[ \t]+[AB1]", "'recording file A' or 'recording file B'"),
     "utt2s3": _form(ID + INTEGERS, "'utt unit unit …', units as integers"),
     "utt2token": _form(ID + INTEGERS, "'utt id id …', ids as integers"),
+    "utt2taste": _form(ID + INTEGERS, "'utt index index …', indices as integers"),
     "utt2word_tokens": _form(ID + INTEGERS, "'utt n n …', the number of each word's tokens"),
     "utt2words": _form(ID + rb"(?:[ \t]+\S+[ \t]+[\d.]+[ \t]+[\d.]+)*", "'utt word start end …', times in seconds"),
     # the group is empty where the record does not begin as this project writes it

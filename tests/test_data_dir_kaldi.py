@@ -19,7 +19,7 @@ def kaldi(tmp_path, data_dir):
     """Runs a tool of Kaldi's in a folder whose utils are Kaldi's."""
     (tmp_path / "kaldi").mkdir()
     (tmp_path / "kaldi" / "utils").symlink_to(Path(os.environ["KALDI_ROOT"]) / "egs/wsj/s5/utils")
-    (tmp_path / "kaldi" / "path.sh").touch()
+    (tmp_path / "kaldi" / "path.sh").write_text("export PATH=$PWD/utils:$PATH\n")
 
     def call(name, *arguments, **options):
         return tool(name, *arguments, folder=Path("utils"), cwd=tmp_path / "kaldi", **options)
@@ -138,6 +138,9 @@ def test_kaldi_copies_alike(kaldi, tmp_path, options, with_segments):
     ours = tool("copy_data_dir.sh", *options, source, tmp_path / "ours")
     theirs = kaldi("copy_data_dir.sh", *options, source, tmp_path / "theirs")
     assert (ours.returncode, theirs.returncode) == (0, 0), theirs.stdout
+    set_aside = tmp_path / "theirs" / ".backup" / "utt2uniq"
+    if set_aside.exists():  # Kaldi's makes it, and takes it for a leftover then
+        set_aside.rename(tmp_path / "theirs" / "utt2uniq")
     assert contents(tmp_path / "ours") == contents(tmp_path / "theirs")
 
 
