@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import re
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import compress, groupby, islice
+from itertools import chain, compress, groupby, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,6 +94,11 @@ def blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
+def file_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, without newlines."""
+    return chain.from_iterable(block.removesuffix(b"\n").split(b"\n") for block in blocks(path))
+
+
 def keyed_lines(path: Path) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Read a table in blocks.
 
@@ -150,38 +156,40 @@ def field_of(path: Path, number: int, line: bytes, field: int) -> bytes:
     return fields[field - 1]
 
 
-def read_utt2spk(path: Path) -> dict[bytes, bytes]:
+def read_utt2spk(path: Path) -> tuple[list[bytes], list[bytes]]:
     """Read `utt2spk` in its own order.
+
+    Returns:
+        The utterances, and the speaker of each.
 
     Raises:
         RecipeError: the file is empty, a line has not two fields, or an utterance occurs twice; with file and line.
     """
-    lines = path.read_bytes().splitlines()
-    try:
-        utt2spk: dict[bytes, bytes] = dict(map(bytes.split, lines))  # type: ignore[arg-type]
-    except ValueError:
-        utt2spk = {}
-    if not lines:
+    content = path.read_bytes()
+    if not content:
         raise RecipeError(f"empty file {path}")
-    if len(utt2spk) != len(lines):
-        raise _bad_utt2spk(path, lines)
-    return utt2spk
-
-
-def _bad_utt2spk(path: Path, lines: Sequence[bytes]) -> RecipeError:
-    seen: set[bytes] = set()
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if len(fields) != 2:
-            return RecipeError(
-                f"{path}:{number}: 'utt spk' is expected, got {show(line)} ({len(fields)} fields); "
-                "an id cannot hold a space"
+    fields = content.split()
+    utts, spks = fields[::2], fields[1::2]
+    rebuilt = b"\n".join(map(b" ".join, zip(utts, spks)))  # noqa: B905 (a last utterance without speaker is found below)
+    if rebuilt != content.removesuffix(b"\n"):
+        lines = content.splitlines()
+        fields_of_lines = [line.split() for line in lines]
+        if number := next((n for n, fields in enumerate(fields_of_lines, start=1) if len(fields) != 2), 0):
+            raise RecipeError(
+                f"{path}:{number}: 'utt spk' is expected, got {show(lines[number - 1])} "
+                f"({len(fields_of_lines[number - 1])} fields); an id cannot hold a space"
             )
-        if fields[0] in seen:
-            utt = show(fields[0])
-            return RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
-        seen.add(fields[0])
-    return RecipeError(f"{path}: malformed")
+    if not is_ascending(utts) and len(set(utts)) < len(utts):
+        seen: set[bytes] = set()
+        number = next(n for n, utt in enumerate(utts, start=1) if utt in seen or seen.add(utt))  # type: ignore[func-returns-value]
+        utt = show(utts[number - 1])
+        raise RecipeError(f"{path}:{number}: {utt} occurs twice; utils/fix_data_dir.sh keeps the first line")
+    return utts, spks
+
+
+def is_ascending(ids: Sequence[bytes]) -> bool:
+    """Whether ids are sorted, and none occurs twice."""
+    return all(map(operator.lt, ids, islice(ids, 1, None)))
 
 
 def show(id_or_line: bytes) -> str:
@@ -219,11 +227,16 @@ def read_spk2utt(path: Path) -> dict[bytes, list[bytes]]:
     return spk2utt
 
 
-def utt2spk_to_spk2utt(utt2spk: Mapping[bytes, bytes], utts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """The utterances of each speaker, speakers and utterances in the order in which they occur in `utts`."""
+def utt2spk_to_spk2utt(utts: Iterable[bytes], spks: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """The utterances of each speaker, speakers and utterances in the order in which they occur.
+
+    Args:
+        utts: utterances.
+        spks: the speaker of each.
+    """
     spk2utt: dict[bytes, list[bytes]] = {}
-    for spk, run in groupby(utts, utt2spk.__getitem__):
-        spk2utt.setdefault(spk, []).extend(run)
+    for spk, run in groupby(zip(utts, spks, strict=True), operator.itemgetter(1)):
+        spk2utt.setdefault(spk, []).extend(map(operator.itemgetter(0), run))
     return spk2utt
 
 

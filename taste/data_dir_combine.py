@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import filter as matching
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from taste.data_dir import (
     PARTIAL,
-    keyed_lines,
+    file_lines,
+    is_ascending,
     kind_of,
+    line_ids,
     links,
     new_tables,
     read_utt2spk,
@@ -62,14 +65,14 @@ def combine_data(
     """Write a data directory with the utterances of several, as Kaldi's `combine_data.sh` does.
 
     Tables that every directory has are combined; `utt2words` also where only some have it; `utt2uniq` and `segments`
-    are made for the directories that lack them where others have them. One table is in memory at a time, and the files
-    appear together when all are complete.
+    are made for the directories that lack them where others have them. One table is in memory at a time, and they
+    appear together when all are complete. Where they do not hold the same utterances, `fix_data_dir` follows.
 
     Args:
         dest_dir: the directory to write; what else it held goes to its `.backup`.
         data_dirs: the directories to combine.
         extra_files: further tables to combine, beside those that data directories are known to hold.
-        skip_fix: leave out `fix_data_dir` at the end.
+        skip_fix: leave out `fix_data_dir`.
 
     Raises:
         RecipeError: a directory that is none; units, tokens, features or speaker embeddings of different making, with
@@ -80,14 +83,15 @@ def combine_data(
     names = _names_to_combine(sources, extra_files)
     records = _records(sources, names)
     shared_links = set.intersection(*(set(links(source).items()) for source in sources))
-    utt2spk: dict[bytes, bytes] = {}
-    for source in sources:
-        utt2spk |= read_utt2spk(source / "utt2spk")
     with new_tables(dest_dir) as write:
-        for name in sorted(names, key=lambda name: name != "utt2spk"):
-            write(name, _combined(sources, name))
+        utts, lines = _combined(sources, "utt2spk")
+        write("utt2spk", lines)
+        is_whole = True  # every table has all utterances
+        for name in names:
+            ids, lines = _combined(sources, name)
+            write(name, lines)
             logger.info("combined %s", name)
-        write("spk2utt", spk2utt_lines(utt2spk_to_spk2utt(utt2spk, sorted(utt2spk))))
+            is_whole = is_whole and ids == utts
     for record in records:
         with atomic_path(dest_dir / record.name) as partial:
             shutil.copyfile(record, partial)
@@ -95,12 +99,16 @@ def combine_data(
         with atomic_path(dest_dir / name) as partial:
             partial.symlink_to(target)
     set_aside_others(dest_dir, {*names, *(record.name for record in records), *dict(shared_links)})
-    if not skip_fix:
+    utts, spks = read_utt2spk(dest_dir / "utt2spk")
+    if skip_fix or (is_whole and spks == sorted(spks)):
+        with new_tables(dest_dir) as write:
+            write("spk2utt", spk2utt_lines(utt2spk_to_spk2utt(utts, spks)))
+    else:
         fix_data_dir(dest_dir)
 
 
 def _names_to_combine(sources: Sequence[Path], extra_files: Sequence[str]) -> list[str]:
-    """The names of the tables to combine, all but `spk2utt`; the others are named."""
+    """The names of the tables to combine, beside `utt2spk` and `spk2utt`; those that are not combined are named."""
     names_of = [
         {path.name for path in tables(source)} | {name for name in extra_files if (source / name).is_file()}
         for source in sources
@@ -109,7 +117,7 @@ def _names_to_combine(sources: Sequence[Path], extra_files: Sequence[str]) -> li
     combined = set.intersection(*names_of) | somewhere.intersection((*PARTIAL, *MADE_WHERE_MISSING))
     for name in sorted(somewhere - combined):
         logger.info("not combining %s as it does not exist everywhere", name)
-    return sorted(combined - {"spk2utt"})
+    return sorted(combined - {"utt2spk", "spk2utt"})
 
 
 def _records(sources: Sequence[Path], names: Sequence[str]) -> list[Path]:
@@ -157,42 +165,36 @@ def _agree(sources: Sequence[Path], record: Record) -> bool:
     return True
 
 
-def _combined(sources: Sequence[Path], name: str) -> Iterator[bytes]:
-    """The lines of a table of all directories, sorted by id. Of a speaker the first line is kept.
+def _combined(sources: Sequence[Path], name: str) -> tuple[list[bytes], list[bytes]]:
+    """The ids and lines of a table of all directories, sorted, each line once.
 
     Raises:
         RecipeError: different lines of an utterance or a recording.
     """
-    table: dict[bytes, bytes] = {}
-    for source in sources:
-        for keys, lines in _keyed_lines(source, name):
-            block = dict(zip(keys, lines, strict=True))
-            if len(block) < len(keys):
-                twice = next(key for key in keys if keys.count(key) > 1)
-                raise RecipeError(
-                    f"{source / name}: {show(twice)} occurs twice; utils/fix_data_dir.sh {source} mends it"
-                )
-            known = {key: table[key] for key in table.keys() & block.keys()}
-            different = [key for key, line in known.items() if line != block[key]]
-            if different and kind_of(name) != "spk":
-                raise RecipeError(
-                    f"{source / name}: {show(min(different))} has another line in {name} of a directory before; "
-                    "give its utterances another prefix (utils/copy_data_dir.sh --utt-prefix)"
-                )
-            table |= block | known
-    return (table[key] for key in sorted(table))
+    lines = sorted(line for source in sources for line in _lines(source, name) if line)
+    ids = line_ids(name, lines)
+    if not is_ascending(ids):
+        lines = list(dict.fromkeys(lines))
+        ids = line_ids(name, lines)
+        repeated = next((one for one, two in pairwise(ids) if one == two), None)
+        if repeated is not None and kind_of(name) != "spk":
+            raise RecipeError(
+                f"{name}: different lines for {show(repeated)}, so {' and '.join(map(str, sources))} cannot be "
+                "combined; give the utterances of one another prefix (utils/copy_data_dir.sh --utt-prefix)"
+            )
+    return ids, lines
 
 
-def _keyed_lines(source: Path, name: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """The ids and lines of a table, or those that stand for it where the directory lacks it."""
+def _lines(source: Path, name: str) -> Iterable[bytes]:
+    """The lines of a table, or those that stand for it where the directory lacks it."""
     if (source / name).is_file():
-        yield from keyed_lines(source / name)
-    elif name == "utt2uniq":
-        utts = list(read_utt2spk(source / "utt2spk"))
-        yield utts, [b"%b %b" % (utt, utt) for utt in utts]
-    elif name == "segments":
+        return file_lines(source / name)
+    if name == "utt2uniq":
+        utts, _ = read_utt2spk(source / "utt2spk")
+        return (b"%b %b" % (utt, utt) for utt in utts)
+    if name == "segments":
         logger.info("making segments for %s, of utt2dur", source)
         if not (source / "utt2dur").is_file():
             raise RecipeError(f"{source} has neither segments nor utt2dur; utils/data/get_utt2dur.sh {source} makes it")
-        utt2dur = second_fields(source / "utt2dur")
-        yield list(utt2dur), [b"%b %b 0 %b" % (utt, utt, seconds) for utt, seconds in utt2dur.items()]
+        return (b"%b %b 0 %b" % (utt, utt, seconds) for utt, seconds in second_fields(source / "utt2dur").items())
+    return ()

@@ -146,8 +146,8 @@ def write_renamed(
     Raises:
         RecipeError: a table is malformed.
     """
-    utt2spk = read_utt2spk(data_dir / "utt2spk")
-    new_utt2spk = {renamings.utt.new_id(utt): renamings.spk.new_id(spk) for utt, spk in utt2spk.items()}
+    utts, spks = read_utt2spk(data_dir / "utt2spk")
+    new_pairs = sorted(zip(map(renamings.utt.new_id, utts), map(renamings.spk.new_id, spks), strict=True))
     names = [path.name for path in tables(data_dir) if path.name not in ("utt2spk", "spk2utt", *left_out)]
     with new_tables(dest_dir) as write:
         for name in ("utt2spk", *names):
@@ -160,10 +160,9 @@ def write_renamed(
                         f"{data_dir / name} is malformed; utils/validate_data_dir.sh {data_dir} names the line"
                     ) from error
             write(name, (line for _, line in sorted(zip(line_ids(name, lines), lines, strict=True))))
-        write("spk2utt", spk2utt_lines(utt2spk_to_spk2utt(new_utt2spk, sorted(new_utt2spk))))
+        write("spk2utt", spk2utt_lines(utt2spk_to_spk2utt(*zip(*new_pairs, strict=True))))
         if renamings.utt and "utt2uniq" not in names:
-            new_and_old = sorted(zip(new_utt2spk, utt2spk, strict=True))
-            write("utt2uniq", (b"%b %b" % pair for pair in new_and_old))
+            write("utt2uniq", sorted(b"%b %b" % (renamings.utt.new_id(utt), utt) for utt in utts))
             names.append("utt2uniq")
     return names
 

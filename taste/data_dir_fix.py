@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import operator
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 from taste.data_dir import (
     PARTIAL,
     back_up,
-    keyed_lines,
+    file_lines,
+    is_ascending,
     kind_of,
     line_ids,
     read_spk2utt,
@@ -35,26 +37,41 @@ NAMED = 5  # faulty lines of a file that are named one by one
 
 @dataclass
 class Table:
-    """A table as it is to be: its ids, sorted and unique, and its lines by id where they had to be mended."""
+    """A table as it is to be but for the ids that other tables lack.
+
+    Attributes:
+        path: the table.
+        ids: its ids, sorted and unique.
+        lines_before: how many lines it had.
+        mended: its lines where they had to be mended, in the order of the ids.
+    """
 
     path: Path
     ids: list[bytes]
     lines_before: int
-    mended: dict[bytes, bytes] | None = None
+    mended: list[bytes] | None = None
 
-    def blocks(self) -> Iterator[tuple[Iterable[bytes], Iterable[bytes]]]:
-        """The ids and the lines, in blocks."""
-        return iter([(self.mended, self.mended.values())]) if self.mended is not None else keyed_lines(self.path)
+    def lines(self) -> Iterable[bytes]:
+        """The lines, in the order of the ids."""
+        return file_lines(self.path) if self.mended is None else self.mended
 
-    def lines(self, keep: Container[bytes]) -> Iterator[bytes]:
-        """The lines whose ids are in `keep`."""
-        for keys, lines in self.blocks():
-            yield from compress(lines, map(keep.__contains__, keys))
-
-    def second_fields(self) -> dict[bytes, bytes]:
+    def second_fields(self) -> list[bytes]:
         """The field behind each id: the speaker in `utt2spk`, the recording in `segments`."""
-        seconds = (line.split(None, 2)[1] for _, lines in self.blocks() for line in lines)
-        return dict(zip(self.ids, seconds, strict=True))
+        return [line.split(None, 2)[1] for line in self.lines()]
+
+
+class Selection:
+    """Which lines of tables stay: those of some ids."""
+
+    def __init__(self, ids: Iterable[bytes]) -> None:
+        self.ids = frozenset(ids)
+        self._last: tuple[list[bytes], list[bool]] = ([], [])
+
+    def of(self, ids: list[bytes]) -> list[bool]:
+        """Whether the line of each of `ids` stays."""
+        if ids != self._last[0]:  # as nearly all tables have the same ids
+            self._last = ids, list(map(self.ids.__contains__, ids))
+        return self._last[1]
 
 
 def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
@@ -76,22 +93,26 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
         raise RecipeError(f"no such directory {data_dir}")
     _make_utt2spk_if_missing(data_dir)
     by_name = {path.name: _read_table(path) for path in tables(data_dir) if path.name != "spk2utt"}
-    utt2spk = by_name["utt2spk"].second_fields()
-    utt2reco = by_name["segments"].second_fields() if "segments" in by_name else {}
-    keep = _utterances_to_keep(data_dir, by_name, utt2spk, utt2reco)
-    spk2utt = utt2spk_to_spk2utt(utt2spk, keep)
-    speakers = [utt2spk[utt] for utt in keep]
-    if speakers != sorted(speakers):
+    utts, spks = by_name["utt2spk"].ids, by_name["utt2spk"].second_fields()
+    segments = by_name.get("segments")
+    utt2reco = dict(zip(segments.ids, segments.second_fields(), strict=True)) if segments else None
+    chosen = _utterances_to_keep(by_name, spks, utt2reco)
+    utts, spks = list(compress(utts, chosen)), list(compress(spks, chosen))
+    if not utts:
+        raise RecipeError(f"{data_dir}: no utterance is in all files (see above), so nothing has been changed")
+    if spks != sorted(spks):
         raise RecipeError(
             f"{data_dir / 'utt2spk'}: sorted by utterance, the file is not sorted by speaker as well, "
             "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
         )
-    recordings = dict.fromkeys(utt2reco[utt] for utt in keep) if utt2reco else keep
-    wanted = {"utt": keep, "spk": spk2utt, "reco": recordings}
+    spk2utt = utt2spk_to_spk2utt(utts, spks)
+    of_utts = Selection(utts)
+    of_recordings = Selection(utt2reco[utt] for utt in utts) if utt2reco else of_utts
+    selections = {"utt": of_utts, "spk": Selection(spk2utt), "reco": of_recordings}
     for table in by_name.values():
-        _write_if_changed(table, wanted[kind_of(table.path.name) or "utt"])
+        _write_if_changed(table, selections[kind_of(table.path.name) or "utt"])
     _replace_if_different(data_dir / "spk2utt", spk2utt_lines(spk2utt), "made from utt2spk")
-    return by_name["utt2spk"].lines_before, len(keep)
+    return by_name["utt2spk"].lines_before, len(utts)
 
 
 def _make_utt2spk_if_missing(data_dir: Path) -> None:
@@ -112,19 +133,23 @@ def _read_table(path: Path) -> Table:
         return Table(path, ids, len(ids))
     for fault in faults:
         logger.info("%s", fault)
-    mended = _mended_lines(path)
-    return Table(path, list(mended), len(ids), mended)
+    mended_ids, lines = _mended_lines(path)
+    return Table(path, mended_ids, len(ids), lines)
 
 
-def _mended_lines(path: Path) -> dict[bytes, bytes]:
-    """The lines of a faulty table by their ids, sorted; those that cannot be mended are named and left out."""
+def _mended_lines(path: Path) -> tuple[list[bytes], list[bytes]]:
+    """The ids and lines of a faulty table, sorted; lines that cannot be mended are named and left out."""
     form = form_of(path.name)
     content = _mended_characters(path.name, path.read_bytes())
     lines = content.removesuffix(b"\n").split(b"\n")
-    by_id = dict(zip(form.line.findall(content), lines, strict=False))
-    if form.is_good or len(by_id) < len(lines) or b"" in by_id or not _is_utf8(content):
-        by_id = _good_lines(path, lines)
-    return {key: by_id[key] for key in sorted(by_id)}
+    if not form.is_good and len(form.line.findall(content)) == len(lines) and _is_utf8(content):
+        in_order = sorted(lines)  # by id, as behind it stands what sorts before all that ids hold
+        ids = line_ids(path.name, in_order)
+        if ids[0] and is_ascending(ids):
+            return ids, in_order
+    good = _good_lines(path, lines)
+    ids = sorted(good)
+    return ids, [good[key] for key in ids]
 
 
 def _good_lines(path: Path, lines: list[bytes]) -> dict[bytes, bytes]:
@@ -174,36 +199,32 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _utterances_to_keep(
-    data_dir: Path, by_name: Mapping[str, Table], utt2spk: dict[bytes, bytes], utt2reco: dict[bytes, bytes]
-) -> dict[bytes, None]:
-    """The utterances that every file has, in order; which file lacks how many is told."""
-    keep = dict.fromkeys(utt2spk)
+    by_name: Mapping[str, Table], spks: list[bytes], utt2reco: Mapping[bytes, bytes] | None
+) -> list[bool]:
+    """Whether each utterance of `utt2spk` is in every file; which file lacks how many is told."""
+    utts = by_name["utt2spk"].ids
+    chosen = [True] * len(utts)
     for name, table in by_name.items():
-        kind = kind_of(name)
-        if name in PARTIAL or name.startswith("reco2"):
+        if name in PARTIAL or name.startswith("reco2") or table.ids == utts:
             continue
-        if kind == "spk":
-            owners = utt2spk
-        elif kind == "reco" and utt2reco:
-            owners = utt2reco
-        else:
-            owners = None
-        if owners is None and table.ids == list(keep):
-            continue
-        present = set(table.ids)
-        remaining = {utt: None for utt in keep if (owners.get(utt) if owners else utt) in present}
-        if len(remaining) < len(keep):
-            logger.info("%s lacks %d of %d utterances", table.path, len(keep) - len(remaining), len(keep))
-        keep = remaining
-    if not keep:
-        raise RecipeError(f"{data_dir}: no utterance is in all files (see above), so nothing has been changed")
-    return keep
+        wanted = utts
+        if kind_of(name) == "spk":
+            wanted = spks
+        elif kind_of(name) == "reco" and utt2reco is not None:
+            wanted = [utt2reco.get(utt, b"") for utt in utts]
+        number = sum(chosen)
+        chosen = list(map(operator.and_, chosen, Selection(table.ids).of(wanted)))
+        if lacking := number - sum(chosen):
+            logger.info("%s lacks %d of %d utterances", table.path, lacking, number)
+    return chosen
 
 
-def _write_if_changed(table: Table, keep: Mapping[bytes, object]) -> None:
-    number = sum(map(keep.__contains__, table.ids))
+def _write_if_changed(table: Table, selection: Selection) -> None:
+    chosen = selection.of(table.ids)
+    number = sum(chosen)
     if table.mended is not None or number < len(table.ids):
-        _replace_if_different(table.path, table.lines(keep), f"{number} of {table.lines_before} lines kept")
+        lines = compress(table.lines(), chosen)
+        _replace_if_different(table.path, lines, f"{number} of {table.lines_before} lines kept")
 
 
 def _replace_if_different(path: Path, lines: Iterable[bytes], message: str) -> None:

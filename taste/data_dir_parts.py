@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress, repeat
 from pathlib import Path
-from typing import TypeAlias
 
 from taste.data_dir import (
     PARTIAL,
@@ -26,11 +27,37 @@ from taste.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
-PartsOf: TypeAlias = "dict[bytes, tuple[int, ...]]"  # the parts that each id is in
+
+@dataclass
+class PartsOfIds:
+    """To which parts the lines of utterances, speakers or recordings go.
+
+    Attributes:
+        ids: the ids, in the order in which tables are expected to have them.
+        parts: the parts of each.
+    """
+
+    ids: Sequence[bytes]
+    parts: Sequence[tuple[int, ...]]
+
+    @cached_property
+    def _by_id(self) -> dict[bytes, tuple[int, ...]]:
+        return dict(zip(self.ids, self.parts, strict=True))
+
+    def of(self, ids: Sequence[bytes], position: int) -> Sequence[tuple[int, ...]]:
+        """The parts of each of `ids`, which stand behind `position` others in their file."""
+        expected = slice(position, position + len(ids))
+        if ids == self.ids[expected]:  # as in utt2spk, which saves a million look-ups
+            return self.parts[expected]
+        return [self._by_id.get(key, ()) for key in ids]
 
 
 def write_parts(
-    data_dir: Path, utt2spk: Mapping[bytes, bytes], parts: Sequence[Sequence[bytes]], part_dirs: Sequence[Path]
+    data_dir: Path,
+    utts: Sequence[bytes],
+    spks: Sequence[bytes],
+    parts: Sequence[Sequence[int]],
+    part_dirs: Sequence[Path],
 ) -> None:
     """Write data directories that each hold some utterances of another: lines as they are and in their order.
 
@@ -40,25 +67,30 @@ def write_parts(
 
     Args:
         data_dir: the directory to part.
-        utt2spk: its `utt2spk`.
-        parts: the utterances of each part; an utterance is in one part at most.
+        utts: the utterances of its `utt2spk`.
+        spks: the speaker of each.
+        parts: the positions in `utts` of each part's utterances; an utterance is in one part at most.
         part_dirs: the directories to write.
     """
-    of_utts: PartsOf = dict.fromkeys(utt2spk, ())
-    of_spks: PartsOf = {}
-    for index, (utts, directory) in enumerate(zip(parts, part_dirs, strict=True)):
-        of_utts |= dict.fromkeys(utts, (index,))
-        spk2utt = utt2spk_to_spk2utt(utt2spk, utts)
-        _add(of_spks, spk2utt, (index,))
+    indices: list[tuple[int, ...]] = [()] * len(utts)
+    spk_pairs: list[tuple[bytes, tuple[int, ...]]] = []
+    for index, (positions, directory) in enumerate(zip(parts, part_dirs, strict=True)):
+        part = (index,)
+        for position in positions:
+            indices[position] = part
+        chosen = ([column[position] for position in positions] for column in (utts, spks))
+        spk2utt = utt2spk_to_spk2utt(*chosen)
+        spk_pairs += zip(spk2utt, repeat(part))
         copy_records_and_links(data_dir, directory)
         with atomic_path(directory / "spk2utt") as partial, open(partial, "wb") as stream:
             write_lines(stream, spk2utt_lines(spk2utt))
-    parts_of = {"utt": of_utts, "spk": of_spks, "reco": _parts_of_recordings(data_dir, of_utts)}
+    of_utts = PartsOfIds(utts, indices)
+    parts_of = {"utt": of_utts, "spk": _parts_of_owners(spk_pairs), "reco": _parts_of_recordings(data_dir, of_utts)}
     for path in sorted(tables(data_dir), key=lambda path: path.name == "utt2spk"):
         if path.name == "spk2utt":
             continue
         kind = kind_of(path.name) or "utt"
-        found, expected = _distribute(path, parts_of[kind], part_dirs), sum(map(bool, parts_of[kind].values()))
+        found, expected = _distribute(path, parts_of[kind], part_dirs), sum(map(bool, parts_of[kind].parts))
         if found < expected and kind != "spk" and path.name not in PARTIAL:
             logger.warning(
                 "%s has only %d of %d utterances; utils/fix_data_dir.sh %s leaves out the others everywhere",
@@ -66,35 +98,32 @@ def write_parts(
             )
 
 
-def _add(parts_of: PartsOf, owners: Iterable[bytes], parts: tuple[int, ...]) -> None:
-    """Add parts to those of speakers or recordings, which may be in several."""
-    for owner in owners:
-        parts_of[owner] = tuple(sorted({*parts_of.get(owner, ()), *parts}))
+def _parts_of_owners(pairs: Iterable[tuple[bytes, tuple[int, ...]]]) -> PartsOfIds:
+    """The parts of speakers or recordings from those of their utterances."""
+    parts_of: dict[bytes, set[int]] = {}
+    for owner, parts in pairs:
+        parts_of.setdefault(owner, set()).update(parts)
+    return PartsOfIds(list(parts_of), [tuple(sorted(parts)) for parts in parts_of.values()])
 
 
-def _parts_of_recordings(data_dir: Path, of_utts: PartsOf) -> PartsOf:
+def _parts_of_recordings(data_dir: Path, of_utts: PartsOfIds) -> PartsOfIds:
     segments = data_dir / "segments"
     if not segments.is_file():
         return of_utts
-    of_recordings: PartsOf = {}
-    for utt, recording in second_fields(segments).items():
-        _add(of_recordings, [recording], of_utts.get(utt, ()))
-    return of_recordings
+    utt2reco = second_fields(segments)
+    return _parts_of_owners(zip(utt2reco.values(), of_utts.of(list(utt2reco), 0), strict=True))
 
 
-def _distribute(path: Path, parts_of: PartsOf, part_dirs: Sequence[Path]) -> int:
+def _distribute(path: Path, parts_of: PartsOfIds, part_dirs: Sequence[Path]) -> int:
     """Write each line of `path` to the parts of its id; returns how many lines belong to a part."""
-    found = 0
+    found = position = 0
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
         for output in outputs:
             output.touch()
-        ids, parts, position = list(parts_of), list(parts_of.values()), 0
         for keys, lines in keyed_lines(path):
-            here = slice(position, position + len(keys))
-            in_step = keys == ids[here]  # with utt2spk, as nearly always, which saves a million look-ups
-            indices = parts[here] if in_step else [parts_of.get(key, ()) for key in keys]
-            position += len(keys)
+            indices = parts_of.of(keys, position)
+            position += len(lines)
             found += sum(map(bool, indices))
             for index, chosen in _chosen_lines(indices, lines).items():
                 with open(outputs[index], "ab") as stream:
@@ -102,7 +131,7 @@ def _distribute(path: Path, parts_of: PartsOf, part_dirs: Sequence[Path]) -> int
     return found
 
 
-def _chosen_lines(indices: list[tuple[int, ...]], lines: list[bytes]) -> dict[int, list[bytes]]:
+def _chosen_lines(indices: Sequence[tuple[int, ...]], lines: list[bytes]) -> dict[int, list[bytes]]:
     """The lines of each part, given the parts of each line."""
     distinct = set(indices) - {()}
     if len(distinct) <= 1:  # the common case, as files are sorted and parts are ranges of them

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
-from taste.data_dir import RECORDS, links, read_utt2spk, require_data_dir, tables, utt2spk_to_spk2utt
+from taste.data_dir import RECORDS, links, read_utt2spk, require_data_dir, tables
 from taste.data_dir_parts import write_parts
 from taste.errors import RecipeError
 
@@ -28,24 +28,25 @@ def split_data(data_dir: str | Path, parts: int, per_utt: bool = False) -> Path:
     part_dirs = [split_dir / str(number) for number in range(1, parts + 1)]
     if all(_is_up_to_date(data_dir, directory) for directory in part_dirs):
         return split_dir
-    utt2spk = read_utt2spk(data_dir / "utt2spk")
+    utts, spks = read_utt2spk(data_dir / "utt2spk")
     if per_utt:
-        if parts > len(utt2spk):
-            raise RecipeError(f"{data_dir} has {len(utt2spk)} utterances, too few for {parts} parts; use fewer jobs")
-        utts = list(utt2spk)
+        if parts > len(utts):
+            raise RecipeError(f"{data_dir} has {len(utts)} utterances, too few for {parts} parts; use fewer jobs")
         # the first parts take what is left over, as in Kaldi
         bounds = [number * (len(utts) // parts) + min(number, len(utts) % parts) for number in range(parts + 1)]
-        groups = [utts[start:end] for start, end in pairwise(bounds)]
+        groups: list[Sequence[int]] = [range(start, end) for start, end in pairwise(bounds)]
     else:
-        spk2utt = utt2spk_to_spk2utt(utt2spk, utt2spk)
-        if parts > len(spk2utt):
+        spk2positions: dict[bytes, list[int]] = {}
+        for position, spk in enumerate(spks):
+            spk2positions.setdefault(spk, []).append(position)
+        if parts > len(spk2positions):
             raise RecipeError(
-                f"{data_dir} has {len(spk2utt)} speakers, too few for {parts} parts; use fewer jobs, or --per-utt"
+                f"{data_dir} has {len(spk2positions)} speakers, too few for {parts} parts; use fewer jobs, or --per-utt"
             )
-        bounds = balanced_bounds([len(utts) for utts in spk2utt.values()], parts)
-        speakers = list(spk2utt.values())
-        groups = [list(chain.from_iterable(speakers[start:end])) for start, end in pairwise(bounds)]
-    write_parts(data_dir, utt2spk, groups, part_dirs)
+        speakers = list(spk2positions.values())
+        bounds = balanced_bounds([len(positions) for positions in speakers], parts)
+        groups = [[*chain.from_iterable(speakers[start:end])] for start, end in pairwise(bounds)]
+    write_parts(data_dir, utts, spks, groups, part_dirs)
     return split_dir
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from taste.data_dir import keyed_lines, read_utt2spk, require_data_dir, show, utt2spk_to_spk2utt
+from taste.data_dir import keyed_lines, read_utt2spk, require_data_dir, second_fields, show, utt2spk_to_spk2utt
 from taste.data_dir_parts import write_parts
 from taste.errors import RecipeError
 
@@ -35,23 +35,21 @@ def subset_by_number(data_dir: str | Path, number: int, dest_dir: str | Path, wa
         RecipeError: the directory has fewer utterances, or no durations where they are needed.
     """
     data_dir = require_data_dir(data_dir)
-    utt2spk = read_utt2spk(data_dir / "utt2spk")
-    utts = list(utt2spk)
+    utts, spks = read_utt2spk(data_dir / "utt2spk")
     if number > len(utts):
         raise RecipeError(f"{data_dir} has {len(utts)} utterances; {number} cannot be chosen from them")
     if way == "first":
-        chosen = utts[:number]
+        positions: Sequence[int] = range(number)
     elif way == "last":
-        chosen = utts[-number:]
+        positions = range(len(utts) - number, len(utts))
+    elif way == "spread":
+        positions = spread(len(utts), number)
     elif way == "shortest":
-        chosen = _shortest(data_dir, number)
-    elif way == "speakers":
-        chosen = _of_whole_speakers(utt2spk_to_spk2utt(utt2spk, utts), number)
-    elif way == "per_spk":
-        chosen = _of_each_speaker(utt2spk_to_spk2utt(utt2spk, utts), number)
+        positions = _positions(utts, _shortest(data_dir, number))
     else:
-        chosen = [utts[position] for position in spread(len(utts), number)]
-    return _write_subset(data_dir, utt2spk, chosen, dest_dir)
+        choose = {"speakers": _of_whole_speakers, "per_spk": _of_each_speaker}[way]
+        positions = _positions(utts, choose(utt2spk_to_spk2utt(utts, spks), number))
+    return _write_subset(data_dir, utts, spks, positions, dest_dir)
 
 
 def subset_by_list(data_dir: str | Path, id_list: str | Path, dest_dir: str | Path, of: str) -> tuple[int, int]:
@@ -70,40 +68,42 @@ def subset_by_list(data_dir: str | Path, id_list: str | Path, dest_dir: str | Pa
         RecipeError: none of the ids is in the directory.
     """
     data_dir = require_data_dir(data_dir)
-    utt2spk = read_utt2spk(data_dir / "utt2spk")
+    utts, spks = read_utt2spk(data_dir / "utt2spk")
     wanted = {key for keys, _ in keyed_lines(Path(id_list)) for key in keys}
-    unknown = wanted.difference(utt2spk if of == "utt" else utt2spk.values())
+    unknown = wanted.difference(utts if of == "utt" else spks)
     if len(unknown) == len(wanted):
         raise RecipeError(f"none of the {len(wanted)} ids of {id_list} is in {data_dir}")
     if unknown:
         logger.warning("%d ids of %s are not in %s, such as %s", len(unknown), id_list, data_dir, show(min(unknown)))
-    chosen = [utt for utt, spk in utt2spk.items() if (utt if of == "utt" else spk) in wanted]
-    return _write_subset(data_dir, utt2spk, chosen, dest_dir)
+    return _write_subset(data_dir, utts, spks, _positions(utts if of == "utt" else spks, wanted), dest_dir)
+
+
+def _positions(ids: Sequence[bytes], chosen: Iterable[bytes]) -> list[int]:
+    wanted = set(chosen)
+    return [position for position, key in enumerate(ids) if key in wanted]
 
 
 def _write_subset(
-    data_dir: Path, utt2spk: dict[bytes, bytes], chosen: Iterable[bytes], dest_dir: str | Path
+    data_dir: Path, utts: list[bytes], spks: list[bytes], positions: Sequence[int], dest_dir: str | Path
 ) -> tuple[int, int]:
     dest_dir = Path(dest_dir)
     if dest_dir.resolve() == data_dir.resolve():
         raise RecipeError(f"the subset of {data_dir} needs another directory than {data_dir} itself")
-    kept = set(chosen)
-    utts = [utt for utt in utt2spk if utt in kept]
-    write_parts(data_dir, utt2spk, [utts], [dest_dir])
-    return len(utt2spk), len(utts)
+    write_parts(data_dir, utts, spks, [positions], [dest_dir])
+    return len(utts), len(positions)
 
 
-@cache  # half the calls are those of the other half again
+@cache  # the halves of a half are as long as those of the other, or longer by one
 def spread(total: int, number: int) -> list[int]:
-    """Choose `number` of `total` positions, evenly: each half gives half of them, the second the odd one as well.
+    """Choose `number` of `total` positions evenly: the first half gives half of them, the second the odd one as well.
 
     This gives the choice of Kaldi's `subset_scp.pl`.
     """
     if number in (0, total):
         return list(range(number))
-    middle = total // 2
-    behind = spread(total - middle, number - number // 2)
-    return spread(middle, number // 2) + [middle + position for position in behind]
+    first = total // 2
+    rest = spread(total - first, number - number // 2)
+    return spread(first, number // 2) + [first + position for position in rest]
 
 
 def _of_whole_speakers(spk2utt: dict[bytes, list[bytes]], number: int) -> list[bytes]:
@@ -130,12 +130,8 @@ def _shortest(data_dir: Path, number: int) -> list[bytes]:
     path = next((data_dir / name for name in ("utt2num_frames", "utt2dur") if (data_dir / name).is_file()), None)
     if path is None:
         raise RecipeError(f"{data_dir} has neither utt2num_frames nor utt2dur, from which the shortest could be told")
-    lengths: list[tuple[float, bytes]] = []
-    for utts, lines in keyed_lines(path):
-        for utt, line in zip(utts, lines, strict=True):
-            try:
-                lengths.append((float(line.split()[1]), utt))
-            except (IndexError, ValueError) as error:
-                where = f"{path}:{len(lengths) + 1}"
-                raise RecipeError(f"{where}: {show(line)} is not an utterance and its length") from error
-    return [utt for _, utt in sorted(lengths)[:number]]
+    lengths = second_fields(path)
+    try:
+        return sorted(lengths, key=lambda utt: (float(lengths[utt]), utt))[:number]
+    except ValueError as error:
+        raise RecipeError(f"{path} holds a length that is no number; utils/validate_data_dir.sh names it") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from taste.data_dir import (
     PARTIAL,
     blocks,
+    is_ascending,
     kind_of,
     line_ids,
     read_spk2utt,
@@ -123,7 +124,7 @@ def validate_data_dir(
     """
     try:
         data_dir = require_data_dir(data_dir)
-        utt2spk = read_utt2spk(data_dir / "utt2spk")
+        utts, spks = read_utt2spk(data_dir / "utt2spk")
     except RecipeError as error:
         return [str(error)]
     faults: list[str] = []
@@ -134,12 +135,11 @@ def validate_data_dir(
             faults.append(f"no such file {data_dir / name}{option}")
     faults += dangling_links(data_dir)
     if spk_sort:
-        faults += _speaker_order(data_dir / "utt2spk", utt2spk)
-    utts = list(utt2spk)
-    expected = {"utt": utts, "spk": sorted(set(utt2spk.values())), "reco": _recordings(data_dir) or utts}
+        faults += _speaker_order(data_dir / "utt2spk", spks)
+    expected = {"utt": utts, "spk": sorted(set(spks)), "reco": _recordings(data_dir) or utts}
     for path in tables(data_dir):
         faults += check_table(path, expected[kind_of(path.name) or "utt"], non_print)
-    if not faults and utt2spk_to_spk2utt(utt2spk, utts) != read_spk2utt(data_dir / "spk2utt"):
+    if not faults and utt2spk_to_spk2utt(utts, spks) != read_spk2utt(data_dir / "spk2utt"):
         faults.append(f"{data_dir}: spk2utt and utt2spk do not match; utils/fix_data_dir.sh makes spk2utt anew")
     return faults
 
@@ -179,10 +179,9 @@ def dangling_links(data_dir: Path) -> Iterator[str]:
             yield f"{path} links to {path.readlink()}, which does not exist; make that file or remove the link"
 
 
-def _speaker_order(path: Path, utt2spk: dict[bytes, bytes]) -> Iterator[str]:
-    speakers = list(utt2spk.values())
-    if not all(map(operator.le, speakers, islice(speakers, 1, None))):
-        number = next(i for i, (one, two) in enumerate(pairwise(speakers), 2) if one > two)
+def _speaker_order(path: Path, spks: Sequence[bytes]) -> Iterator[str]:
+    if not all(map(operator.le, spks, islice(spks, 1, None))):
+        number = next(i for i, (one, two) in enumerate(pairwise(spks), 2) if one > two)
         yield (
             f"{path}:{number}: not sorted by speaker as well as by utterance; "
             "make speaker-ids prefixes of utterance-ids, or specify --no-spk-sort"
@@ -296,7 +295,7 @@ def order_faults(ids: list[bytes]) -> Iterator[tuple[str, int, str]]:
     """Faults in the order of a file's ids: their sort, the index of the line, and the message."""
     if b"" in ids:
         yield "empty", ids.index(b""), "a line without an id; utils/fix_data_dir.sh removes it"
-    if not all(map(operator.lt, ids, islice(ids, 1, None))):
+    if not is_ascending(ids):
         index = next(i for i, (one, two) in enumerate(pairwise(ids), start=1) if one >= two)
         if ids[index] == ids[index - 1]:
             yield "twice", index, f"{show(ids[index])} occurs twice; utils/fix_data_dir.sh keeps the first line"

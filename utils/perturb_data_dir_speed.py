@@ -9,8 +9,8 @@ stay. Units, features, speaker embeddings and what else is made from the audio a
 that make them. Ids get the prefix sp0.9-, and utt2uniq tells the old ones.
 --include-spk-prefix   false: speakers keep their ids, those of utterances get the suffix -sp0.9 (default: true)
 
-<srcdir> gets utt2dur where it has none; where wav.scp holds commands, utils/data/get_utt2dur.sh --allow-pipes true makes
-it first.
+<srcdir> gets utt2dur where it has none; where wav.scp holds commands,
+utils/data/get_utt2dur.sh --allow-pipes true makes it first.
 """
 
 import sys

@@ -19,8 +19,8 @@ def main() -> None:
     """Convert the file on the command line."""
     if len(sys.argv) > 2 or sys.argv[1:] == ["--help"]:
         exit_with_usage(__doc__)
-    utt2spk = read_utt2spk(input_path(sys.argv[1:]))
-    print_lines(spk2utt_lines(utt2spk_to_spk2utt(utt2spk, utt2spk)))
+    utts, spks = read_utt2spk(input_path(sys.argv[1:]))
+    print_lines(spk2utt_lines(utt2spk_to_spk2utt(utts, spks)))
 
 
 if __name__ == "__main__":
