@@ -227,7 +227,7 @@ def read_spk2utt(path: Path) -> dict[bytes, list[bytes]]:
     return spk2utt
 
 
-def utt2spk_to_spk2utt(utts: Iterable[bytes], spks: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+def utt2spk_to_spk2utt(utts: Sequence[bytes], spks: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     """The utterances of each speaker, speakers and utterances in the order in which they occur.
 
     Args:
@@ -235,8 +235,11 @@ def utt2spk_to_spk2utt(utts: Iterable[bytes], spks: Iterable[bytes]) -> dict[byt
         spks: the speaker of each.
     """
     spk2utt: dict[bytes, list[bytes]] = {}
-    for spk, run in groupby(zip(utts, spks, strict=True), operator.itemgetter(1)):
-        spk2utt.setdefault(spk, []).extend(map(operator.itemgetter(0), run))
+    start = 0
+    for spk, run in groupby(spks):
+        end = start + len(list(run))
+        spk2utt.setdefault(spk, []).extend(utts[start:end])
+        start = end
     return spk2utt
 
 

@@ -142,11 +142,11 @@ def _mended_lines(path: Path) -> tuple[list[bytes], list[bytes]]:
     form = form_of(path.name)
     content = _mended_characters(path.name, path.read_bytes())
     lines = content.removesuffix(b"\n").split(b"\n")
-    if not form.is_good and len(form.line.findall(content)) == len(lines) and _is_utf8(content):
-        in_order = sorted(lines)  # by id, as behind it stands what sorts before all that ids hold
-        ids = line_ids(path.name, in_order)
-        if ids[0] and is_ascending(ids):
-            return ids, in_order
+    in_order = sorted(lines)  # by id, as behind it stands what sorts before all that ids hold
+    ids = form.line.findall(b"\n".join(in_order))
+    is_good = not form.is_good and len(ids) == len(lines) and b"" not in ids and _is_utf8(content)
+    if is_good and is_ascending(ids):
+        return ids, in_order
     good = _good_lines(path, lines)
     ids = sorted(good)
     return ids, [good[key] for key in ids]
