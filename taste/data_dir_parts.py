@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, repeat
+from itertools import compress
 from pathlib import Path
 
 from taste.data_dir import (
@@ -62,8 +62,7 @@ def write_parts(
     """Write data directories that each hold some utterances of another: lines as they are and in their order.
 
     Records are copied, links between tables stay links, and utterances that a table lacks are counted in a warning.
-    Every file appears under its name when it is complete, and `utt2spk` comes last: while it is older than its
-    source, the parts are not finished.
+    The tables appear under their names together, when all are complete, and `utt2spk` comes last.
 
     Args:
         data_dir: the directory to part.
@@ -73,29 +72,26 @@ def write_parts(
         part_dirs: the directories to write.
     """
     indices: list[tuple[int, ...]] = [()] * len(utts)
-    spk_pairs: list[tuple[bytes, tuple[int, ...]]] = []
-    for index, (positions, directory) in enumerate(zip(parts, part_dirs, strict=True)):
+    speakers: list[tuple[bytes, tuple[int, ...]]] = []
+    for index, positions in enumerate(parts):
         part = (index,)
         for position in positions:
             indices[position] = part
-        chosen = ([column[position] for position in positions] for column in (utts, spks))
-        spk2utt = utt2spk_to_spk2utt(*chosen)
-        spk_pairs += zip(spk2utt, repeat(part))
-        copy_records_and_links(data_dir, directory)
-        with atomic_path(directory / "spk2utt") as partial, open(partial, "wb") as stream:
-            write_lines(stream, spk2utt_lines(spk2utt))
+        speakers += ((spk, part) for spk in {spks[position] for position in positions})
     of_utts = PartsOfIds(utts, indices)
-    parts_of = {"utt": of_utts, "spk": _parts_of_owners(spk_pairs), "reco": _parts_of_recordings(data_dir, of_utts)}
-    for path in sorted(tables(data_dir), key=lambda path: path.name == "utt2spk"):
-        if path.name == "spk2utt":
-            continue
-        kind = kind_of(path.name) or "utt"
-        found, expected = _distribute(path, parts_of[kind], part_dirs), sum(map(bool, parts_of[kind].parts))
-        if found < expected and kind != "spk" and path.name not in PARTIAL:
-            logger.warning(
-                "%s has only %d of %d utterances; utils/fix_data_dir.sh %s leaves out the others everywhere",
-                *(path, found, expected, data_dir),
-            )
+    parts_of = {"utt": of_utts, "spk": _parts_of_owners(speakers), "reco": _parts_of_recordings(data_dir, of_utts)}
+    with contextlib.ExitStack() as files:
+        for path in sorted(tables(data_dir), key=lambda path: path.name != "utt2spk"):  # the first gets its name last
+            outputs = [files.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
+            if path.name != "spk2utt":
+                _distribute(path, parts_of[kind_of(path.name) or "utt"], outputs)
+                continue
+            for positions, output in zip(parts, outputs, strict=True):
+                chosen = ([column[position] for position in positions] for column in (utts, spks))
+                with open(output, "wb") as stream:
+                    write_lines(stream, spk2utt_lines(utt2spk_to_spk2utt(*chosen)))
+    for directory in part_dirs:
+        copy_records_and_links(data_dir, directory)
 
 
 def _parts_of_owners(pairs: Iterable[tuple[bytes, tuple[int, ...]]]) -> PartsOfIds:
@@ -114,21 +110,24 @@ def _parts_of_recordings(data_dir: Path, of_utts: PartsOfIds) -> PartsOfIds:
     return _parts_of_owners(zip(utt2reco.values(), of_utts.of(list(utt2reco), 0), strict=True))
 
 
-def _distribute(path: Path, parts_of: PartsOfIds, part_dirs: Sequence[Path]) -> int:
-    """Write each line of `path` to the parts of its id; returns how many lines belong to a part."""
+def _distribute(path: Path, parts_of: PartsOfIds, outputs: Sequence[Path]) -> None:
+    """Write each line of `path` to the outputs of the parts of its id."""
+    for output in outputs:
+        output.touch()
     found = position = 0
-    with contextlib.ExitStack() as stack:
-        outputs = [stack.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
-        for output in outputs:
-            output.touch()
-        for keys, lines in keyed_lines(path):
-            indices = parts_of.of(keys, position)
-            position += len(lines)
-            found += sum(map(bool, indices))
-            for index, chosen in _chosen_lines(indices, lines).items():
-                with open(outputs[index], "ab") as stream:
-                    write_lines(stream, chosen)
-    return found
+    for keys, lines in keyed_lines(path):
+        indices = parts_of.of(keys, position)
+        position += len(lines)
+        found += sum(map(bool, indices))
+        for index, chosen in _chosen_lines(indices, lines).items():
+            with open(outputs[index], "ab") as stream:
+                write_lines(stream, chosen)
+    expected = sum(map(bool, parts_of.parts))
+    if found < expected and kind_of(path.name) != "spk" and path.name not in PARTIAL:
+        logger.warning(
+            "%s has only %d of %d utterances; utils/fix_data_dir.sh %s leaves out the others everywhere",
+            *(path, found, expected, path.parent),
+        )
 
 
 def _chosen_lines(indices: Sequence[tuple[int, ...]], lines: list[bytes]) -> dict[int, list[bytes]]:

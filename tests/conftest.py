@@ -73,3 +73,13 @@ def toy_pretrained_dir(toy_checkpoint, tmp_path_factory):
 @pytest.fixture
 def data_dir(tmp_path):
     return make_data_dir(tmp_path / "data dir" / "train")
+
+
+@pytest.fixture
+def sox(tmp_path, monkeypatch):
+    """A sox that is on the PATH, which is all that making a directory of another speed asks of it."""
+    program = tmp_path / "bin" / "sox"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")

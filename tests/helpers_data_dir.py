@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import soundfile
+
 from taste.data_dir_validate import validate_data_dir
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
@@ -51,6 +54,27 @@ def make_data_dir(data_dir, project_files=True):
         write(data_dir / "data.jsonl", records)
         for name in ("units.json", "feats.json", "tokens.json", "spk_emb.json"):
             (data_dir / name).write_text('{"made by": "a test"}\n')
+    return data_dir
+
+
+def add_audio(data_dir, rate=16000):
+    """Give each utterance a file of audio, the first 0.1 s long, the next 0.2 s …; returns the seconds of each."""
+    utts = [line.split()[0].decode() for line in read(data_dir / "utt2spk")]
+    seconds = {utt: (number + 1) / 10 for number, utt in enumerate(utts)}
+    for utt in utts:
+        soundfile.write(data_dir / f"{utt}.wav", np.zeros(round(seconds[utt] * rate), np.float32), rate)
+    write(data_dir / "wav.scp", [f"{utt} {data_dir}/{utt}.wav".encode() for utt in utts])
+    (data_dir / "utt2dur").unlink(missing_ok=True)
+    return seconds
+
+
+def add_segments(data_dir):
+    """Make the speakers recordings, of which each utterance is half a second."""
+    utts = [line.split()[0] for line in read(data_dir / "utt2spk")]
+    recordings = sorted({utt[:-3] + b"-rec" for utt in utts})
+    write(data_dir / "wav.scp", [reco + b" /corpus/" + reco + b".wav" for reco in recordings])
+    write(data_dir / "reco2dur", [reco + b" 100" for reco in recordings])
+    write(data_dir / "segments", [b"%b %b-rec %d.13 %d.63" % (utt, utt[:-3], i, i) for i, utt in enumerate(utts)])
     return data_dir
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from taste.data_dir_split import split_data
 from taste.data_dir_validate import validate_data_dir
-from tests.helpers_data_dir import contents, make_data_dir, read, repeat, tool, write
+from tests.helpers_data_dir import add_segments, contents, make_data_dir, read, repeat, tool, write
 
 pytestmark = pytest.mark.skipif("KALDI_ROOT" not in os.environ, reason="KALDI_ROOT is not set: no Kaldi here")
 
@@ -90,16 +90,6 @@ def test_kaldi_filters_alike(kaldi, data_dir, tmp_path, options):
     assert ours == kaldi("filter_scp.pl", *options, ids, data_dir / "utt2spk").stdout != b""
 
 
-@pytest.fixture
-def sox(tmp_path, monkeypatch):
-    """A sox that is on the PATH, which is all that both tools ask of it."""
-    program = tmp_path / "bin" / "sox"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-
-
 def make_source(data_dir):
     """A data directory with the tables that Kaldi's tools rename, and only these."""
     make_data_dir(data_dir, project_files=False)
@@ -115,15 +105,6 @@ def make_source(data_dir):
     shutil.copy(data_dir / "utt2dur", data_dir / "reco2dur")
     for table in data_dir.iterdir():  # in a locale that is called C.utf8 Kaldi's tools take no other letters
         table.write_bytes(table.read_bytes().replace("é".encode(), b"z"))
-    return data_dir
-
-
-def add_segments(data_dir):
-    utts = [line.split()[0] for line in read(data_dir / "utt2spk")]
-    recordings = sorted({utt[:-3] + b"-rec" for utt in utts})
-    write(data_dir / "wav.scp", [reco + b" /corpus/" + reco + b".wav" for reco in recordings])
-    write(data_dir / "reco2dur", [reco + b" 100" for reco in recordings])
-    write(data_dir / "segments", [b"%b %b-rec %d.13 %d.5" % (utt, utt[:-3], i, i) for i, utt in enumerate(utts)])
     return data_dir
 
 

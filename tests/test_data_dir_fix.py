@@ -9,7 +9,7 @@ from taste.data_dir_fix import fix_data_dir
 from taste.data_dir_split import split_data
 from taste.data_dir_validate import validate_data_dir
 from taste.errors import RecipeError
-from tests.helpers_data_dir import SIZES, contents, read, repeat, tool, valid, write
+from tests.helpers_data_dir import SIZES, contents, read, repeat, valid, write
 
 
 # The faults that people's directories have: the file, what is done to its lines, and what the message has to name.
@@ -154,20 +154,3 @@ def test_recordings_and_segments(data_dir):
     write(data_dir / "wav.scp", read(data_dir / "wav.scp")[1:])
     assert fix_data_dir(data_dir) == (18, 13)
     assert valid(data_dir)
-
-
-def test_tools_from_the_command_line(data_dir, tmp_path):
-    assert tool("validate_data_dir.sh", "--no-feats", data_dir).returncode == 0
-    result = tool("validate_data_dir.sh", data_dir)
-    assert (result.returncode, b"no such file" in result.stdout, b"--no-feats" in result.stdout) == (1, True, True)
-    assert tool("split_data.sh", "--per-utt", data_dir, 4).returncode == 0
-    assert tool("subset_data_dir.sh", "--first", data_dir, 4, tmp_path / "sub").stdout.endswith(b"from 18 to 4\n")
-    assert tool("fix_data_dir.sh", tmp_path / "sub").stdout == b"fix_data_dir.sh: kept all 4 utterances.\n"
-    for name in ("validate_data_dir.sh", "split_data.sh", "subset_data_dir.sh", "fix_data_dir.sh", "filter_scp.pl"):
-        assert tool(name).stdout.count(b"Usage: utils/" + name.encode()) == 1
-        assert tool(name).returncode == 1
-    utt2spk = tool("spk2utt_to_utt2spk.pl", data_dir / "spk2utt").stdout
-    assert utt2spk == (data_dir / "utt2spk").read_bytes()
-    assert tool("utt2spk_to_spk2utt.pl", input=utt2spk).stdout == (data_dir / "spk2utt").read_bytes()
-    result = tool("filter_scp.pl", "missing", data_dir / "text")
-    assert (result.returncode, result.stderr) == (1, b"filter_scp.pl: error: missing: No such file or directory\n")
