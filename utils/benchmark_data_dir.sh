@@ -8,33 +8,30 @@ dir=
 help_message="Usage: utils/benchmark_data_dir.sh [--num-utts $num_utts] [--runs $runs] [--dir <dir>]
  e.g.: KALDI_ROOT=~/kaldi utils/benchmark_data_dir.sh --dir /scratch/benchmark
 
-Makes a data directory (wav.scp, text, utt2spk, spk2utt, utt2dur) of --num-utts utterances in --dir, by default a
+Makes data directories (wav.scp, text, utt2spk, spk2utt, utt2dur) of --num-utts utterances in --dir, by default a
 temporary directory, and prints a table: seconds that passed, in brackets those of the processors, of the fastest of
---runs runs. 'sort, awk' is what LC_ALL=C sort and awk '{print \$1}' take for the five files, one after the other, twice.
-  validate   the directory is in order
-  fix        its text is shuffled, and its wav.scp lacks every thousandth utterance
+--runs runs. 'sort, awk' is what LC_ALL=C sort and awk '{print \$1}' take for the same files, one by one, twice over.
+  validate   a directory in order
+  fix        one whose text is shuffled and whose wav.scp lacks every thousandth utterance
   subset     half of the utterances
   split      32 parts
   combine    two directories, with every second speaker each"
 
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+utils="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=utils/parse_options.sh
-. "$here/parse_options.sh"
+. "$utils/parse_options.sh"
 if [[ $# -ne 0 ]]; then
   echo "$help_message"
   exit 1
 fi
-export LC_ALL=C OMP_NUM_THREADS=1
+export LC_ALL=C
 if [[ -z "$dir" ]]; then
   dir="$(mktemp -d)"
   trap 'rm -rf "$dir"' EXIT
 fi
-mkdir -p "$dir/ours" "$dir/theirs"
-dir="$(cd "$dir" && pwd)"
 tables=(wav.scp text utt2spk spk2utt utt2dur)
 
-make_data_dirs() { # in the current folder: train, which is in order, disorder, which is not, and its halves even and odd
-  rm -rf train disorder even odd
+make_data_dirs() { # train, which is in order; disorder, which is not; even and odd, the halves
   mkdir -p train disorder even odd
   awk -v n="$num_utts" 'BEGIN {
     srand(1)
@@ -61,49 +58,48 @@ make_data_dirs() { # in the current folder: train, which is in order, disorder, 
   done
 }
 
-sort_and_awk() {
+sort_and_awk() { # the files of data directories, twice over
   local table
-  for table in "${tables[@]}" "${tables[@]}"; do
-    sort "train/$table" >sorted
-    awk '{print $1}' "train/$table" >ids
+  for table in "${@/%//wav.scp}" "${@/%//text}" "${@/%//utt2spk}" "${@/%//spk2utt}" "${@/%//utt2dur}"; do
+    for _ in 1 2; do
+      sort "$table" >sorted
+      awk '{print $1}' "$table" >ids
+    done
   done
 }
 
-fastest() { # seconds that passed, and of the processors, of the fastest of the runs of a command
-  local TIMEFORMAT='%R %U %S' run
+fastest() { # the figures of a command, which may change or make the directory scratch
+  local TIMEFORMAT='%R %U %S'
   for ((run = 0; run < runs; run++)); do
-    rm -rf scratch even_and_odd half train/split32
-    cp -r disorder scratch
+    rm -rf scratch train/split32
+    [[ "$1" != */fix_data_dir.sh ]] || cp -r disorder scratch
     { time "$@" >log 2>&1 || echo failed; } 2>&1
-  done | awk -v file="$PWD/log" '/failed/ {failed = 1}
+  done | awk '/failed/ {failed = 1}
     NR == 1 || $1 < best {best = $1; processors = $2 + $3}
-    END {if (failed) print "failed, see " file; else printf("%.2f (%.2f)", best, processors)}'
+    END {if (failed) print "failed"; else printf("%.1f (%.1f)", best, processors)}'
 }
 
-declare -A calls=(
-  [validate]="validate_data_dir.sh --no-feats train"
-  [fix]="fix_data_dir.sh scratch"
-  [subset]="subset_data_dir.sh train $((num_utts / 2)) half"
-  [split]="split_data.sh train 32"
-  [combine]="combine_data.sh even_and_odd even odd"
-)
-cd "$dir/ours"
+row() { # of the table: a name, the directories that are read, and the call of a tool
+  local name="$1" sources tool="$3" kaldi=-
+  read -ra sources <<<"$2"
+  shift 3
+  if [[ -n "${KALDI_ROOT:-}" ]]; then
+    kaldi="$(PATH="$PWD/utils:$PATH" fastest "utils/$tool" "$@")"
+  fi
+  echo "| $name | $(fastest "$utils/$tool" "$@") | $(fastest sort_and_awk "${sources[@]}") | $kaldi |"
+}
+
+mkdir -p "$dir"
+cd "$dir"
 make_data_dirs
-ln -sfn "$here" utils
-reference="$(fastest sort_and_awk)"
 if [[ -n "${KALDI_ROOT:-}" ]]; then
-  cd "$dir/theirs"
   ln -sfn "$KALDI_ROOT/egs/wsj/s5/utils" utils
   touch path.sh
-  make_data_dirs
 fi
 echo "| tool | these | sort, awk | Kaldi's |"
 echo "| --- | --- | --- | --- |"
-for tool in validate fix subset split combine; do
-  read -ra call <<<"${calls[$tool]}"
-  kaldi="-"
-  if [[ -n "${KALDI_ROOT:-}" ]]; then
-    kaldi="$(cd "$dir/theirs" && PATH="$PWD/utils:$PATH" fastest "utils/${call[0]}" "${call[@]:1}")"
-  fi
-  echo "| $tool | $(cd "$dir/ours" && fastest "utils/${call[0]}" "${call[@]:1}") | $reference | $kaldi |"
-done
+row validate train validate_data_dir.sh --no-feats train
+row fix disorder fix_data_dir.sh scratch
+row subset train subset_data_dir.sh train $((num_utts / 2)) scratch
+row split train split_data.sh train 32
+row combine "even odd" combine_data.sh scratch even odd
