@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taste.errors import RecipeError
-from taste.launcher import parse_call, shell_command
+from taste.launcher.call import parse_call, shell_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT / "utils" / "run.pl"
@@ -56,7 +56,7 @@ def test_failed_jobs_are_named_with_the_ends_of_their_logs(tmp_path):
     result = run("JOB=1:4", "x.JOB.log", "echo", "in JOB", ";", "test", "JOB", "-ne", "3", cwd=tmp_path)
     assert result.returncode == 1
     assert "1 / 4 failed, log is in x.*.log" in result.stderr
-    assert "failed: JOB=3" in result.stderr
+    assert "failed with status 1: JOB=3" in result.stderr
     assert "    in 3\n" in result.stderr and "in 2" not in result.stderr
     assert "Ended (code 1)" in (tmp_path / "x.3.log").read_text()
     assert run("y.log", "no-such-program", cwd=tmp_path).returncode == 1
