@@ -63,6 +63,17 @@ def test_failed_jobs_are_named_with_the_ends_of_their_logs(tmp_path):
     assert "Ended (code 127)" in (tmp_path / "y.log").read_text()
 
 
+def test_only_failed_jobs_run_again(tmp_path):
+    script = "echo run >> runs.JOB; test JOB -ne 2 || test $(wc -l < runs.2) -eq 2"
+    result = run("--retry", "3", "JOB=1:3", "x.JOB.log", "bash", "-c", script, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "failed with status 1: JOB=2\n" in result.stderr and "running again, 1 of 3: JOB=2\n" in result.stderr
+    assert [(tmp_path / f"runs.{job}").read_text() for job in (1, 2, 3)] == ["run\n", "run\nrun\n", "run\n"]
+    result = run("--retry", "2", "y.log", "echo", ">>runs", ";", "false", cwd=tmp_path)
+    assert result.returncode == 1
+    assert (tmp_path / "runs").read_text() == "\n" * 3
+
+
 def test_max_jobs_run_limits_what_runs_at_once(tmp_path):
     script = "echo start >> times; sleep 0.2; echo end >> times"
     assert run("--max-jobs-run", "1", "JOB=1:3", "x.JOB.log", "bash", "-c", script, cwd=tmp_path).returncode == 0

@@ -9,7 +9,9 @@ themselves, do not say which member of an array failed, and do not outlive a res
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -32,7 +34,7 @@ from taste.launcher.signals import interrupts
 RUN_ON_NODE = Path(__file__).resolve().parents[2] / "utils" / "run_on_node.py"
 LOOK_SECONDS = (0.1, 2.0)  # between looks at the status files: first, and at most
 ASK_SECONDS = (10.0, 60.0)  # between questions to the scheduler: first, and at most
-ASK_SOON_SECONDS = 1.0  # after a job has failed or is missed
+ASK_SOON_SECONDS = (1.0, 5.0)  # the same where jobs have failed or are missed
 GIVE_UP_SECONDS = 20.0  # how long a status file may take to be seen: networked file systems are slow to show it
 
 
@@ -86,15 +88,16 @@ def ask_scheduler(command: Sequence[str | Path]) -> subprocess.CompletedProcess[
 
 def ranges(jobs: Sequence[int]) -> list[tuple[int, int]]:
     """The first and last numbers of the runs of consecutive numbers in a sorted list."""
-    starts = [job for job in jobs if job - 1 not in jobs]
-    ends = [job for job in jobs if job + 1 not in jobs]
+    members = set(jobs)
+    starts = [job for job in jobs if job - 1 not in members]
+    ends = [job for job in jobs if job + 1 not in members]
     return list(zip(starts, ends, strict=True))
 
 
 def run_on_cluster(call: Call, jobs: Sequence[int], scheduler: Scheduler) -> dict[int, Failure]:
     """Submit these jobs of a call, and wait for all of them. SIGINT, SIGTERM and SIGHUP cancel them.
 
-    The folder of the submission, q/<log>.<random> beside the logs, is removed unless jobs fail.
+    The folder of the submission, q.<log>.<random> beside the logs, is removed unless jobs fail.
 
     Returns:
         Why jobs failed.
@@ -104,20 +107,26 @@ def run_on_cluster(call: Call, jobs: Sequence[int], scheduler: Scheduler) -> dic
         KeyboardInterrupt: one of the signals came; the jobs have been cancelled.
     """
     folder, script = _write_script(call, scheduler)
+    for job in jobs:
+        call.log(job).unlink(missing_ok=True)  # else the log of an earlier run would pass for that of a job never begun
+    submission = None
     with interrupts() as signals:
         try:
             with signals.held():  # until the ids are known, without which nothing can be cancelled
                 submission = _Submission(scheduler, scheduler.submit(script, jobs, folder), folder, set(jobs))
-        except RecipeError:
-            shutil.rmtree(folder)
-            raise
-        try:
             failed = submission.wait()
         except BaseException:
             signals.ignore()
-            scheduler.cancel(submission.ids)
-            print(f"cancelled {scheduler.name} job {' '.join(submission.ids)}", file=sys.stderr)
+            if submission:
+                scheduler.cancel(submission.ids)
+                print(f"cancelled {scheduler.name} job {' '.join(submission.ids)}", file=sys.stderr)
+            else:
+                shutil.rmtree(folder)
             raise
+    for job, failure in failed.items():
+        if not (folder / f"{job}.status").exists() and call.log(job).exists():
+            with open(call.log(job), "a", encoding="utf-8") as log:
+                log.write(f"# Ended without an exit status: {failure.reason}\n")
     if not failed:
         shutil.rmtree(folder)
     return failed
@@ -125,20 +134,20 @@ def run_on_cluster(call: Call, jobs: Sequence[int], scheduler: Scheduler) -> dic
 
 def _write_script(call: Call, scheduler: Scheduler) -> tuple[Path, Path]:
     """Make the folder of a submission, and the script in it, named as the log: queues show that name."""
-    log = Path(call.log_pattern)
+    directory, name = Path(call.log_pattern).parent, Path(call.log_pattern).stem
     if call.job_name:
-        log = Path(*itertools.takewhile(lambda part: call.job_name not in part, log.parent.parts)) / re.sub(
-            rf"\.?{call.job_name}", "", log.name
-        )
-    name = re.sub(r"[^\w.-]", "_", log.stem)
+        directory = Path(*itertools.takewhile(lambda part: call.job_name not in part, directory.parts))
+        name = re.sub(rf"[._-]?{call.job_name}", "", name)
+    name = re.sub(r"[^\w.-]", "_", name)
     name = name if name[:1].isalpha() else f"job{name}"  # Grid Engine refuses names that begin with a digit
-    (log.parent / "q").mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=log.parent.absolute() / "q"))
+    directory.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"q.{name}.", dir=directory.absolute()))
     command = shlex.join(map(str, [sys.executable, RUN_ON_NODE, folder]))
     write_text(
         folder / f"{name}.sh",
         "#!/bin/bash\n"
         f"cd {shlex.quote(str(Path.cwd()))} || exit\n"
+        f"export PATH={shlex.quote(os.environ.get('PATH', os.defpath))}  # a login shell's profile may change it\n"
         "# for schedulers that do not hand on the environment of the launcher\n"
         'if [[ -z "${TASTE_ROOT:-}" && -f path.sh ]]; then . ./path.sh; fi\n'
         f'exec {command} "{scheduler.task}" "{scheduler.label}" {shlex.join(call.arguments)}\n',
@@ -167,9 +176,11 @@ class _Submission:
             time.sleep(pause)
             pause = min(1.2 * pause, LOOK_SECONDS[1])
             if self._look():
-                interval = ASK_SOON_SECONDS
+                interval = ASK_SOON_SECONDS[0]
             if time.monotonic() >= asked + interval:
-                interval = ASK_SOON_SECONDS if self._ask() else min(2 * interval, ASK_SECONDS[1])
+                newly_missed = self._ask()
+                longest = ASK_SOON_SECONDS[1] if self._statuses or self._missed else ASK_SECONDS[1]
+                interval = ASK_SOON_SECONDS[0] if newly_missed else min(2 * interval, longest)
                 asked = time.monotonic()
         return dict(sorted(self._failed.items()))
 
@@ -179,9 +190,13 @@ class _Submission:
         # A change made from here lets a networked file system show what it has of others' changes.
         (self._folder / "look").touch()
         (self._folder / "look").unlink()
-        found = {int(path.stem): int(path.read_text()) for path in self._folder.glob("*.status")}
-        self._jobs -= {job for job, status in found.items() if status == 0}
-        self._statuses = {job: status for job, status in found.items() if job in self._jobs}
+        self._statuses = {}
+        for path in self._folder.glob("*.status"):
+            if (job := int(path.stem)) in self._jobs:
+                with contextlib.suppress(FileNotFoundError):  # removed, as the scheduler begins the job anew
+                    self._statuses[job] = int(path.read_text())
+        self._jobs -= {job for job, status in self._statuses.items() if status == 0}
+        self._statuses = {job: status for job, status in self._statuses.items() if status}
         return not known >= set(self._statuses)
 
     def _ask(self) -> bool:
@@ -196,27 +211,30 @@ class _Submission:
         self._silent = False
         self._look()  # a job may have ended while the question was on its way
         now = time.monotonic()
-        known = set(self._missed)
+        missed = {}
         for job in sorted(self._jobs):
             if job in states:
-                self._missed.pop(job, None)
                 failure = states[job]
             elif job in self._statuses:
                 failure = exit_failure(self._statuses[job])
-            elif now - self._missed.setdefault(job, now) >= GIVE_UP_SECONDS:
-                failure = self._lost(job)
             else:
-                failure = None
+                missed[job] = self._missed.get(job, now)
+                failure = self._lost(job) if now - missed[job] >= GIVE_UP_SECONDS else None
             if failure:
                 self._failed[job] = failure
                 self._jobs.discard(job)
-        return not known >= set(self._missed)
+        newly_missed = not set(missed) <= set(self._missed)
+        self._missed = {job: since for job, since in missed.items() if job in self._jobs}
+        return newly_missed
 
     def _lost(self, job: int) -> Failure:
+        """The failure of a job that ended without an exit status; the scheduler's own output may say why."""
         output = self._folder / f"{job}.out"
-        if output.exists() and output.stat().st_size:
-            return Failure("could not start its command", output=output)
-        return Failure(f"was lost: it ended, says {self._scheduler.name}, but left no exit status in {self._folder}")
+        said = output.read_text(errors="replace") if output.exists() else ""
+        if re.search("exceeded .*memory limit|oom.?kill", said, re.IGNORECASE):
+            return Failure("ran out of memory; ask for more with --mem", output=output)
+        reason = f"was lost: {self._scheduler.name} says that it ended, but it left no exit status"
+        return Failure(reason, output=output if said else None)
 
 
 def run_on_node(call: Call, folder: Path, job: int, scheduler_job: str) -> int:
