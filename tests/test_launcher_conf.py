@@ -54,7 +54,7 @@ def test_what_the_launcher_itself_does_needs_no_line(tmp_path):
 @pytest.mark.parametrize(
     ("conf", "options", "message"),
     [
-        ("command a\noption gpu=0 -q cpu", ["--gpu", "1"], "my.conf:2: --gpu takes 0 here, got 1; add a line 'option gpu"),
+        ("command a\noption gpu=0", ["--gpu", "1"], "my.conf:2: --gpu takes 0 here, got 1; add a line 'option gpu"),
         ("command a", ["--num-threads", "2"], "my.conf has no line for --num-threads 2; add a line 'option num"),
         ("command a\ndefault gpu=0", [], "my.conf has no line for --gpu 0"),
         ("command a\n\noptoin gpu=0 x", [], "my.conf:3: cannot read 'optoin gpu=0 x'; lines are 'command …'"),

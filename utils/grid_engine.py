@@ -29,8 +29,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's launchers
 
 from taste.errors import run_main
-from taste.launcher.failures import launch
 from taste.launcher.grid_engine import run_with_grid_engine
+from taste.launcher.launch import launch
 
 if __name__ == "__main__":
     run_main(lambda: launch(__doc__, run_with_grid_engine))

@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's launchers
 
 from taste.errors import run_main
-from taste.launcher.failures import launch
+from taste.launcher.launch import launch
 from taste.launcher.slurm import run_with_slurm
 
 if __name__ == "__main__":

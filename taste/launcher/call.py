@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,10 @@ class Call:
     def name(self, job: int) -> str:
         """What people call a job, `JOB=3`."""
         return f"{self.job_name}={job}" if self.job_name else "the job"
+
+    def names(self, jobs: Iterable[int]) -> str:
+        """What people call several jobs."""
+        return ", ".join(map(self.name, jobs))
 
     def log(self, job: int) -> Path:
         """The log file of a job."""

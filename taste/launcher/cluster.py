@@ -148,6 +148,7 @@ def _write_script(call: Call, scheduler: Scheduler) -> tuple[Path, Path]:
         "#!/bin/bash\n"
         f"cd {shlex.quote(str(Path.cwd()))} || exit\n"
         f"export PATH={shlex.quote(os.environ.get('PATH', os.defpath))}  # a login shell's profile may change it\n"
+        "unset TASTE_TERMINAL  # which is another machine's\n"
         "# for schedulers that do not hand on the environment of the launcher\n"
         'if [[ -z "${TASTE_ROOT:-}" && -f path.sh ]]; then . ./path.sh; fi\n'
         f'exec {command} "{scheduler.task}" "{scheduler.label}" {shlex.join(call.arguments)}\n',

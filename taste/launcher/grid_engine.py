@@ -79,7 +79,7 @@ class GridEngine:
     def _in_error(self, number: str, task: int) -> Failure:
         """What is wrong with a job that would wait for ever; it is deleted."""
         listing = ask_scheduler(["qstat", "-j", number]).stdout
-        reason = re.search(rf"^error reason +{task}: +(.*)", listing, re.MULTILINE)
+        reason = re.search(rf"^error reason +{task}:.*?\]: (?:error: )?(.*)", listing, re.MULTILINE)
         self.cancel([f"{number}.{task}"])
         return Failure("could not be started by Grid Engine" + (f": {reason[1]}" if reason else ""), again=False)
 
