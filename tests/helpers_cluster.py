@@ -70,7 +70,7 @@ def daemon(*command, environment):
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
 

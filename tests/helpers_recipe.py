@@ -29,17 +29,25 @@ def run(folder, *options, environment=os.environ):
     return subprocess.run([RUN, *options], cwd=folder, capture_output=True, text=True, env=environment)
 
 
-def features_and_units_through(launcher, folder, pretrained_dir, environment):
-    """Run the stages up to the units, on five utterances, with `launcher` as cmd.sh's; returns what run.sh printed.
+SMALL = [
+    "--corpus", "corpus", "--train_parts", "train", "--dev_parts", "", "--dev_utts", "2", "--test_parts", "",
+    "--whisper_model", "tiny.en", "--asr_model", "tiny.en", "--kmeans_K", "20", "--nj", "2", "--set_jobs", "2",
+]  # fmt: skip
+"""Features and units of one small model, in sets of two and three utterances."""
 
-    Features and units are those of one small model here, to save time.
-    """
+
+def prepare_small_recipe(folder, pretrained_dir):
+    """A recipe directory on five utterances, after the stages before the features."""
     make_recipe_dir(folder, {})
-    (folder / "cmd.sh").write_text(f'export train_cmd="{launcher}"\nexport cuda_cmd="{launcher}"\n')
     copy_chapters(CORPUS / "train", folder / "corpus/train", 1, 5)
-    options = ["--corpus", "corpus", "--train_parts", "train", "--dev_parts", "", "--dev_utts", "1", "--test_parts", ""]
-    options += ["--whisper_model", "tiny.en", "--kmeans_K", "20", "--asr_model", "tiny.en"]
-    options += ["--pretrained_dir", pretrained_dir, "--nj", "2", "--stop_stage", "5"]
+    result = run(folder, *SMALL, "--pretrained_dir", pretrained_dir, "--stop_stage", "3")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def features_and_units_through(launcher, folder, environment):
+    """Run the stages of features and units with `launcher` as cmd.sh's."""
+    (folder / "cmd.sh").write_text(f'export train_cmd="{launcher}"\nexport cuda_cmd="{launcher}"\n')
+    options = [*SMALL, "--pretrained_dir", ROOT / "pretrained", "--stage", "4", "--stop_stage", "5"]
     return run(folder, *options, environment=environment)
 
 

@@ -33,8 +33,12 @@ def slow(cluster, tmp_path_factory):
     memory = [sys.executable, "-c", "x = bytearray(10 ** 8 * (JOB - 1)); import time; time.sleep(60 * (JOB - 1))"]
     # $PPID is the process on the node that runs the command; killed, it leaves no exit status
     killed = ["mkdir", "ran.JOB", "||", "exit", "0", ";", "kill", "-9", "$PPID"]
+    limited = begin("time", "--time", "0:1:0", command=["test", "JOB", "-eq", "1", "||", "sleep", "600"])
+    job = re.search(r"SLURM job (\w+)", limited.wait_for("x.2.log", "Started"))[1]
+    # limits are counted in whole minutes, so the end that follows from this one is moved forward
+    subprocess.run(["scontrol", "update", f"JobId={job}", "EndTime=now+1"], env=cluster, check=True)
     return {
-        "time": begin("time", "--time", "0:0:30", command=["test", "JOB", "-eq", "1", "||", "sleep", "600"]),
+        "time": limited,
         "memory": begin("memory", "--mem", "60M", command=memory),
         "killed": begin("killed", "--retry", "1", command=killed),
     }
@@ -45,29 +49,38 @@ def launch(cluster, tmp_path):
     return lambda *arguments: Launched(tmp_path, cluster, SLURM, *arguments)
 
 
-def test_features_and_units_of_a_recipe(cluster, tmp_path, pretrained_dir):
-    folder = tmp_path / "my recipe"
-    result = features_and_units_through("utils/slurm.pl --mem 4G --time 1:0:0", folder, pretrained_dir, cluster)
+def test_features_and_units_of_a_recipe(cluster, prepared_recipe):
+    result = features_and_units_through("utils/slurm.pl --mem 4G --time 1:0:0", prepared_recipe, cluster)
     assert result.returncode == 0, result.stdout + result.stderr
-    check_features_and_units(folder, launched_by=f"# Running on {HOST}, SLURM job ")
+    check_features_and_units(prepared_recipe, launched_by=f"# Running on {HOST}, SLURM job ")
 
 
 def test_options_reach_slurm(launch):
     script = "squeue --noheader --jobs=$SLURM_JOB_ID --Format=NumCPUs,TimeLimit,Partition,Name,MinMemory"
     options = ["--num-threads", "2", "--mem", "50M", "--time", "0:5:0", "--gpu", "0", "-p", "all"]
-    launched = launch(*options, "JOB=3", "log/JOB/some.log", *script.split(), ";", "echo", "JOB", "$OMP_NUM_THREADS")
+    launched = launch(*options, "part=3", "log/part/some.log", *script.split(), ";", "echo", "x", "$OMP_NUM_THREADS")
     assert launched.finish() == (0, "")
     head, told, end = re.split(r"^#\n|^# Accounting", launched.text("log/3/some.log"), flags=re.MULTILINE)
-    assert head.startswith(f"# {script} ; echo 3 $OMP_NUM_THREADS\n# Running on {HOST}, SLURM job ")
-    assert told.split() == ["2", "5:00", "all", "some.sh", "50M", "3", "2"]
+    assert head.startswith(f"# {script} ; echo x $OMP_NUM_THREADS\n# Running on {HOST}, SLURM job ")
+    assert told.split() == ["2", "5:00", "all", "some.sh", "50M", "x", "2"]
     assert "Ended (code 0)" in end
     assert [path.name for path in (launched.folder / "log").iterdir()] == ["3"]
 
 
+@pytest.mark.parametrize(("command", "read"), [("sbatch", ""), ("sbatch --export=PATH", "path.sh was read")])
+def test_jobs_have_the_launchers_environment_or_read_path_sh(cluster, tmp_path, command, read):
+    (tmp_path / "path.sh").write_text("export READ='path.sh was read'\n")
+    (tmp_path / "my.conf").write_text(f"command {command}\n")
+    environment = {**cluster, "TASTE_ROOT": str(ROOT)}
+    launched = Launched(tmp_path, environment, SLURM, "--config", "my.conf", "x.log", "echo", "told: $READ")
+    assert launched.finish() == (0, "")
+    assert f"\ntold: {read}\n" in launched.text("x.log")
+
+
 def test_only_what_failed_runs_again(launch):
     """The command of one job of an array is killed, as the kernel does where memory runs out."""
-    script = "echo >> runs.JOB; test JOB -ne 3 || test $(wc -l < runs.3) -eq 2 || kill -9 $$"
-    launched = launch("--retry", "1", "--max-jobs-run", "2", "JOB=1:4", "x.JOB.log", "eval", f"'{script}'")
+    script = "echo >> runs.JOB ; test JOB -ne 3 || test $(wc -l <runs.3) -eq 2 || kill -9 $$"
+    launched = launch("--retry", "1", "--max-jobs-run", "2", "JOB=1:4", "x.JOB.log", *script.split())
     status, said = launched.finish()
     assert status == 0, said
     assert "failed with status 137 (signal 9): JOB=3\n" in said and "running again, 1 of 1: JOB=3\n" in said
