@@ -3,8 +3,8 @@
 How a job's end becomes known: the process on the node (`run_on_node`) leaves the exit status in a file beside the logs,
 for whose appearance a directory is listed every two seconds at most. The scheduler is asked about jobs that left a
 status other than 0, to tell a time limit from a mistake, and otherwise at most once a minute, which finds jobs that
-left nothing: their node failed, or they were killed. `sbatch --wait` and `qsub -sync y` would ask the scheduler
-themselves, do not say which member of an array failed, and do not outlive a restart of the scheduler's daemon.
+left nothing: their node failed, or they were killed. `sbatch --wait` and `qsub -sync y` would keep asking by
+themselves, and say of an array only that some member failed.
 """
 
 from __future__ import annotations
