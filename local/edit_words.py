@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from taste.edit_table import edit_sections
 from taste.edited_speech import edit_set
 from taste.errors import run_main
 from taste.model.sampling import Sampling
@@ -30,12 +31,12 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     vocoder = load_vocoder(options.vocoder, options.vocoder_dir, device, options.cosyvoice_code)
-    summary = edit_set(
+    edits = edit_set(
         options.exp_dir, options.system, options.train_dir, options.data_dir, vocoder, Sampling("top_p"), options.seed,
         options.heard, device,
     )  # fmt: skip
-    for name, figures in summary.items():
-        print(f"{name}: {figures}")
+    if edits:
+        print("\n\n".join(edit_sections(edits)))
 
 
 if __name__ == "__main__":

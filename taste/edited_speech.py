@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from taste.audio import read_audio
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
-from taste.editing import BEFORE, EDITED, RANDOM, Edit, choose_edits, replace_tokens
+from taste.editing import BEFORE, EDITED, EDITS, RANDOM, Edit, choose_edits, replace_tokens
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import write_json
 from taste.free_running import correlation, make_aligner, speak
@@ -29,16 +29,19 @@ from taste.scores.acoustics import F0_RATE, analyse
 from taste.tables import read_int_table, read_table, write_table
 from taste.taste_tokens import TABLE, check_record, read_tokens, write_tokens
 from taste.unit2wav.vocoder import Vocoder
-from taste.unit_alignment import UnitAligner, read_words
+from taste.unit_alignment import UnitAligner, Word, read_words
 
 logger = logging.getLogger(__name__)
 LEAST_VOICED = 5  # frames that a word must have for its pitch
+
+Times = Mapping[str, np.ndarray]  # of each utterance: start and end of each word in seconds, (words, 2)
+Figures = Mapping[str, np.ndarray]  # of each utterance: a figure of each word, (words,)
 
 
 def edit_set(
     exp_dir: Path, system: str, train_dir: Path, data_dir: Path, vocoder: Vocoder, sampling: Sampling, seed: int,
     heard: int, device: torch.device,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """Edit the utterances of a set, let the system speak them, and measure the words.
 
     Writes into `exp_dir/edits/`: `edits.json`; and of `before`, `edited` and `random` the tokens, the units, and the
@@ -51,8 +54,9 @@ def edit_set(
         seed: of the choice of edits, the random tokens and the sampling, which is the same for all three.
 
     Returns:
-        `summary` in `edits.json`, see `summarize`; `examples` there are the utterances that became waveforms. Empty,
-        and no file, where no two utterances of a speaker share a word.
+        The contents of `edits.json`: `figures`, of `edited` and `random` the `duration` and the `pitch` as `summarize`
+        gives them; and `examples`, the utterances that became waveforms. None, and no file, where no two utterances of
+        a speaker share a word.
 
     Raises:
         RecipeError: the system has no TASTE tokens of the set, or word times are not known.
@@ -64,49 +68,44 @@ def edit_set(
     aligner = make_aligner(train_dir, [data_dir], config.model.speech_token_size, rate)
     if aligner is None:
         raise RecipeError(f"{train_dir} or {data_dir} has no utt2words; edits are measured where word times are known")
-    tokens = read_tokens(system_dir / "tokens" / data_dir.name)
     shutil.rmtree(edits_dir, ignore_errors=True)
     edits = choose_edits(data_dir, seed)
     if not edits:
         logger.warning("no two utterances of a speaker in %s share a word, so there is nothing to edit", data_dir)
-        return {}
-    made = replace_tokens(edits, tokens, read_int_table(data_dir / "utt2word_tokens", "stage 4"), seed)
+        return None
+    tokens = read_tokens(system_dir / "tokens" / data_dir.name)
+    variants = replace_tokens(edits, tokens, read_int_table(data_dir / "utt2word_tokens", "stage 4"), seed)
     chosen = sorted(np.random.default_rng(seed).permutation(sorted(edits))[:heard].tolist())
-    batch_units = FREE_RUNNING_BATCH * config.train.batch_units
-    times: dict[str, dict[str, np.ndarray]] = {}
     words = read_words(data_dir / "utt2words")
-    for variant, variant_tokens in made.items():
+    times = {}
+    for variant, variant_tokens in variants.items():
         folder = edits_dir / variant
         write_tokens(folder, variant_tokens, system_dir, model.speech.quantizer.sizes)
         dataset = UnitDataset(data_dir, config.model, folder / TABLE)
+        batch_units = FREE_RUNNING_BATCH * config.train.batch_units
         spoken = speak(model, dataset, sampling, seed, batch_units, device, what=f"{system}, {variant}")
         units = {utt: each.units for utt, each in spoken.items()}
-        write_table(folder / "utt2s3", {utt: " ".join(map(str, ids)) for utt, ids in units.items()})
-        times[variant] = align(aligner, units, words)
-        write_table(folder / "heard", {utt: " ".join(map(str, units[utt])) for utt in chosen})
+        for name, utts in (("utt2s3", units), ("heard", chosen)):
+            write_table(folder / name, {utt: " ".join(map(str, units[utt])) for utt in utts})
         write_waveforms(folder / "heard", data_dir, folder / "wav", vocoder)
+        times[variant] = align(aligner, units, words)
     recorded = {utt: np.array([[start, end] for _, start, end in each]) for utt, each in words.items()}
-    durations = {name: {utt: np.diff(each)[:, 0] for utt, each in table.items()} for name, table in times.items()}
-    own = {utt: np.diff(each)[:, 0] for utt, each in recorded.items()}
-    pitches = {name: pitch_of(edits_dir / name / "wav/wav.scp", times[name], chosen) for name in made}
-    donors = sorted({edits[utt].donor for utt in chosen})
-    own_pitches = pitch_of(data_dir / "wav.scp", recorded, [*chosen, *donors])
-    summary = {
-        "system": system, "set": data_dir.name, "seed": seed, "utts": len(edits), "heard": len(chosen),
-        **{
-            f"{variant}_{what}": figures
-            for variant in (EDITED, RANDOM)
-            for what, values, original in (("duration", durations, own), ("pitch", pitches, own_pitches))
-            for figures in [summarize(edits.values(), values[BEFORE], values[variant], original)]
-        },
-    }  # fmt: skip
-    examples = [_example(edits[utt], data_dir, edits_dir) for utt in chosen]
-    write_json(edits_dir / "edits.json", {"summary": summary, "examples": examples, **provenance()})
-    return summary
+    record = {
+        "system": system,
+        "set": data_dir.name,
+        "seed": seed,
+        "utts": len(edits),
+        "heard": len(chosen),
+        "figures": _measure(edits, times, recorded, chosen, edits_dir, data_dir),
+        "examples": [_example(edits[utt], data_dir, edits_dir) for utt in chosen],
+        **provenance(),
+    }
+    write_json(exp_dir / EDITS, record)
+    return record
 
 
 def align(
-    aligner: UnitAligner, units: Mapping[str, Sequence[int]], words: Mapping[str, Sequence[tuple[str, float, float]]]
+    aligner: UnitAligner, units: Mapping[str, Sequence[int]], words: Mapping[str, Sequence[Word]]
 ) -> dict[str, np.ndarray]:
     """Start and end in seconds of each word, (words, 2), in units; utterances that cannot be aligned are left out."""
     skipped = Skipped("words of edited utterances")
@@ -120,12 +119,32 @@ def align(
     return found
 
 
-def pitch_of(wav_scp: Path, times: Mapping[str, np.ndarray], utts: Sequence[str]) -> dict[str, np.ndarray]:
-    """The median F0 of each word in Hz, (words,); NaN where a word has hardly a voice.
+def _measure(
+    edits: Mapping[str, Edit], times: Mapping[str, Times], recorded: Times, heard: Sequence[str], edits_dir: Path,
+    data_dir: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Durations and pitches of words before and after the edits, beside those of the recordings."""
+    durations = {variant: durations_of(each) for variant, each in times.items()}
+    pitches = {variant: pitch_of(edits_dir / variant / "wav/wav.scp", each, heard) for variant, each in times.items()}
+    donors = {edits[utt].donor for utt in heard}
+    own_durations = durations_of(recorded)
+    own_pitches = pitch_of(data_dir / "wav.scp", recorded, sorted({*heard, *donors}))
+    return {
+        variant: {
+            "duration": summarize(edits.values(), durations[BEFORE], durations[variant], own_durations),
+            "pitch": summarize(edits.values(), pitches[BEFORE], pitches[variant], own_pitches),
+        }
+        for variant in (EDITED, RANDOM)
+    }
 
-    Args:
-        times: start and end of each word in seconds, (words, 2), of each utterance.
-    """
+
+def durations_of(times: Times) -> dict[str, np.ndarray]:
+    """The duration of each word in seconds, (words,)."""
+    return {utt: each[:, 1] - each[:, 0] for utt, each in times.items()}
+
+
+def pitch_of(wav_scp: Path, times: Times, utts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The median F0 of each word in Hz, (words,); NaN where a word has hardly a voice."""
     sources = read_table(wav_scp, "stage 11")
     pitches = {}
     for utt in progress([utt for utt in utts if utt in times and utt in sources], f"pitch of {wav_scp}"):
@@ -137,15 +156,12 @@ def pitch_of(wav_scp: Path, times: Mapping[str, np.ndarray], utts: Sequence[str]
 
 
 def summarize(
-    edits: Sequence[Edit],
-    before: Mapping[str, np.ndarray],
-    after: Mapping[str, np.ndarray],
-    recorded: Mapping[str, np.ndarray],
+    edits: Iterable[Edit], before: Figures, after: Figures, recorded: Figures
 ) -> dict[str, float | int | None]:
     """How much a figure of words changes by edits.
 
     Args:
-        before, after: the figure of each word of the speech that is made, (words,).
+        before, after: the figure of each word of the speech that is made.
         recorded: of each word of the recordings.
 
     Returns:

@@ -17,6 +17,7 @@ from taste.errors import UtteranceError
 from taste.tables import read_int_table, read_table
 
 BEFORE, EDITED, RANDOM = "before", "edited", "random"
+EDITS = "edits/edits.json"  # in exp
 
 
 @dataclass(frozen=True)

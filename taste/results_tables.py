@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from taste.edit_table import edit_sections
+from taste.editing import EDITS
 from taste.figures import plot_losses, save_figure
 from taste.files import read_json, write_text
 from taste.markdown import markdown_table
@@ -27,7 +29,7 @@ COLUMNS = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
 
 
 def write_report(exp_dir: Path) -> Path:
-    """Write `exp_dir/RESULTS.md` and its figure from `results.json`, the systems' `train.json` and any `scores.json`.
+    """Write `exp_dir/RESULTS.md` and its figure, with scores (stage 12) and edits (stage 11) where there are any.
 
     Returns:
         The path of RESULTS.md.
@@ -53,6 +55,8 @@ def write_report(exp_dir: Path) -> Path:
             sections += [comparison_table(exp_dir, systems, results["reference"], test_set)]
     if (exp_dir / SCORES).exists():
         sections += score_sections(read_json(exp_dir / SCORES, "stage 12"))
+    if (exp_dir / EDITS).exists():
+        sections += edit_sections(read_json(exp_dir / EDITS, "stage 11"))
     sections += ["## Training", "![loss curves](figures/loss.png)", hyperparameter_table(exp_dir, systems)]
     write_text(exp_dir / "RESULTS.md", "\n\n".join(sections) + "\n")
     return exp_dir / "RESULTS.md"

@@ -106,8 +106,8 @@ class TableMerge:
         Raises:
             RecipeError: as `sorted_blocks`.
         """
-        for self._blocks in aligned_blocks(self.a, self.b):
-            block_a, block_b = self._blocks
+        for block_a, block_b in aligned_blocks(self.a, self.b):
+            self._blocks = (block_a, block_b)
             self.lines[0] += len(block_a.lines)
             self.lines[1] += len(block_b.lines)
             if block_a.lines == block_b.lines:

@@ -95,7 +95,10 @@ def full_page(experiment, tmp_path_factory):
     soundfile.write(exp / "edited.wav", tone(0.7), RATE)
     wav = dict.fromkeys(("original", "before", "edited", "random"), "edited.wav")
     example = {"utt": "u1", "donor": "u2", "words": ["two"], "text": "one two three", "wav": wav}
-    write_json(exp / "edits/edits.json", {"summary": {"edits": 1, "pitch": {"edited": 1.5}}, "examples": [example]})
+    figures = {"edited_change": 0.25, "untouched_change": 0.0, "follows": None, "edited_words": 3, "untouched_words": 9}
+    figures = {variant: {"duration": figures, "pitch": figures} for variant in ("edited", "random")}
+    record = {"system": "taste", "set": "test", "seed": 1, "utts": 10, "heard": 1, "figures": figures}
+    write_json(exp / "edits/edits.json", {**record, "examples": [example]})
     difference = {"mean": -0.02, "low": -0.03, "high": -0.01, "values": [-0.02]}
     write_json(
         exp / "ablation/ablation.json",
@@ -192,7 +195,7 @@ def test_scores_edits_and_ablation_are_shown_with_their_figures(full_page):
     assert "Empty: PESQ, because pesq is not installed." in page
     assert re.search(r'class="best"><strong>11\.0<span class="hidden"> \(best\)', page)
     assert "9.9 to 12.1" in page
-    assert "<mark>two</mark>" in page and "pitch, edited" in page
+    assert "<mark>two</mark>" in page and re.search(r"pitch, random tokens</th>\s*<td>25%</td>", page)
     assert "taste -0.0200 (-0.0300 to -0.0100)" in page
 
 

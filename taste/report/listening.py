@@ -14,6 +14,8 @@ import numpy as np
 import soundfile
 
 from taste.audio import read_audio
+from taste.edit_table import VARIANTS
+from taste.editing import BEFORE, EDITS
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
 from taste.report.pictures import data_uri
@@ -21,10 +23,9 @@ from taste.tables import read_table
 
 ORIGINAL, TOPLINE = "original", "topline"
 EDIT_ROWS = {
-    "original": "recording",
-    "before": "from its own tokens",
-    "edited": "tokens of the donor",
-    "random": "random tokens",
+    ORIGINAL: "recording",
+    BEFORE: "its own tokens",
+    **VARIANTS,
 }
 
 
@@ -149,27 +150,23 @@ def sound(row: str, samples: np.ndarray, rate: int) -> Clip:
 
 @dataclass(frozen=True)
 class Edits:
-    """The edits of stage 11: their figures, and some to be heard."""
+    """The edits of stage 11: the contents of `edits.json`, some to be heard, and why others were left out."""
 
-    figures: Sequence[tuple[str, str]]
+    record: Mapping[str, Any]
     examples: Sequence[Utterance]
     left_out: Mapping[str, str]
 
 
 def listen_to_edits(exp_dir: Path) -> Edits | None:
     """Read `exp_dir/edits/edits.json` and its waveforms; None where there is none."""
-    if not (path := exp_dir / "edits" / "edits.json").exists():
+    if not (path := exp_dir / EDITS).exists():
         return None
     edits = read_json(path, "stage 11")
     skipped = Skipped("edits")
     examples = []
     for example in edits["examples"]:
         try:
-            clips = [
-                sound(title, *read_audio(str(exp_dir / example["wav"][kind])))
-                for kind, title in EDIT_ROWS.items()
-                if kind in example["wav"]
-            ]
+            clips = [sound(row, *read_audio(str(exp_dir / example["wav"][kind]))) for kind, row in EDIT_ROWS.items()]
         except UtteranceError as error:
             skipped.add(example["utt"], error)
         else:
@@ -177,23 +174,7 @@ def listen_to_edits(exp_dir: Path) -> Edits | None:
                 Utterance(example["utt"], "", example["text"], clips, example["words"], donor=example["donor"])
             )
     skipped.report(len(edits["examples"]))
-    return Edits(list(_flat(edits["summary"])), examples, skipped.reasons)
-
-
-def _flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Nested figures as lines of a name and a value."""
-    for key, value in figures.items():
-        name = f"{before}{key.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}, ")
-        elif isinstance(value, list):
-            yield name, ", ".join(map(_number, value))
-        else:
-            yield name, _number(value)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
+    return Edits(edits, examples, skipped.reasons)
 
 
 def _bare(word: str) -> str:

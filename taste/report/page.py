@@ -16,6 +16,7 @@ from taste.report.pictures import ablation_pictures, attention_pictures, loss_pi
 from taste.report.result_tables import (
     accuracy_sentence,
     accuracy_table,
+    edit_table,
     hyperparameter_tables,
     score_sentence,
     score_table,
@@ -53,6 +54,7 @@ def write_page(
     """
     results = read_json(exp_dir / "results.json", "stage 10")
     listening = [listen(exp_dir, data_dir / name, systems, utts, seed, allow_pipes) for name in test_sets]
+    edits = listen_to_edits(exp_dir)
     ablation = _read_if_there(exp_dir / "ablation" / "ablation.json", "run_ablation.sh, stage 7")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -72,7 +74,8 @@ def write_page(
         systems=systems,
         test_sets=test_sets,
         listening=listening,
-        edits=listen_to_edits(exp_dir),
+        edits=edits,
+        edit_table=edit_table(edits.record) if edits else None,
         score_tables=_score_tables(_read_if_there(exp_dir / "scores.json", "stage 12"), test_sets),
         result_tables=_result_tables(exp_dir, results, test_sets, reference),
         attention=attention_pictures(exp_dir, data_dir / test_sets[0], systems, shortest_first(listening[0])),

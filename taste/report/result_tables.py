@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from taste.bootstrap import bootstrap_of_sums
+from taste.edit_table import COLUMNS, edit_rows, edits_in_words
 from taste.evaluation import Score
 from taste.free_running import duration_correlation, load_spoken
 from taste.report.table import EMPTY, Cell, Column, Table, decimals, figure_cell
@@ -175,6 +176,13 @@ def score_table(scores: Mapping[str, Any], test_set: str) -> Table:
     several = f"{min(utts):,} to {max(utts):,}" if len(utts) > 1 else f"{max(utts, default=0):,}"
     caption = f"{test_set}, {several} utterances a figure"
     return Table(caption, columns, filled, references=("original", "topline"))
+
+
+def edit_table(edits: Mapping[str, Any]) -> Table:
+    """What edits of TASTE tokens change, from `edits.json` of stage 11."""
+    columns = [Column(title, how=how) for title, how in COLUMNS.items()]
+    rows = [(name, [Cell(text) if text else EMPTY for text in texts]) for name, texts in edit_rows(edits)]
+    return Table(edits_in_words(edits), columns, rows, first="what changes")
 
 
 def score_sentence(table: Table) -> str:
