@@ -2,9 +2,9 @@
 
 How a job's end becomes known: the process on the node (`run_on_node`) leaves the exit status in a file beside the logs,
 for whose appearance a directory is listed every two seconds at most. The scheduler is asked about jobs that left a
-status other than 0, to tell a time limit from a mistake, and otherwise at most once a minute, which finds jobs that
-left nothing: their node failed, or they were killed. `sbatch --wait` and `qsub -sync y` would keep asking by
-themselves, and say of an array only that some member failed.
+status other than 0, to tell a time limit from a mistake, and otherwise ever more rarely, down to once a minute, which
+finds jobs that left nothing: their node failed, or they were killed. `sbatch --wait` and `qsub -sync y` would keep
+asking by themselves, and say of an array only that some member failed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from taste.launcher.signals import interrupts
 RUN_ON_NODE = Path(__file__).resolve().parents[2] / "utils" / "run_on_node.py"
 LOOK_SECONDS = (0.1, 2.0)  # between looks at the status files: first, and at most
 ASK_SECONDS = (10.0, 60.0)  # between questions to the scheduler: first, and at most
-ASK_SOON_SECONDS = (1.0, 5.0)  # the same where jobs have failed or are missed
+ASK_SOON_SECONDS = 1.0  # after a job has failed or is missed, and twice as long from then on
 GIVE_UP_SECONDS = 20.0  # how long a status file may take to be seen: networked file systems are slow to show it
 
 
@@ -177,11 +177,9 @@ class _Submission:
             time.sleep(pause)
             pause = min(1.2 * pause, LOOK_SECONDS[1])
             if self._look():
-                interval = ASK_SOON_SECONDS[0]
+                interval = ASK_SOON_SECONDS
             if time.monotonic() >= asked + interval:
-                newly_missed = self._ask()
-                longest = ASK_SOON_SECONDS[1] if self._statuses or self._missed else ASK_SECONDS[1]
-                interval = ASK_SOON_SECONDS[0] if newly_missed else min(2 * interval, longest)
+                interval = ASK_SOON_SECONDS if self._ask() else min(2 * interval, ASK_SECONDS[1])
                 asked = time.monotonic()
         return dict(sorted(self._failed.items()))
 
