@@ -9,7 +9,7 @@ from taste.data_dir_fix import fix_data_dir
 from taste.data_dir_split import split_data
 from taste.data_dir_validate import validate_data_dir
 from taste.errors import RecipeError
-from tests.helpers_data_dir import SIZES, contents, read, repeat, valid, write
+from tests.helpers_data_dir import SIZES, add_segments, contents, read, repeat, valid, write
 
 
 # The faults that people's directories have: the file, what is done to its lines, and what the message has to name.
@@ -154,3 +154,22 @@ def test_recordings_and_segments(data_dir):
     write(data_dir / "wav.scp", read(data_dir / "wav.scp")[1:])
     assert fix_data_dir(data_dir) == (18, 13)
     assert valid(data_dir)
+
+
+def test_a_segment_that_ends_before_it_starts(data_dir):
+    lines = read(add_segments(data_dir) / "segments")
+    lines[4] = b"ann-04 ann-rec 4.5 4.13"
+    write(data_dir / "segments", lines)
+    (fault,) = validate_data_dir(data_dir, require_feats=False)
+    assert "segments:5: expected 'utt recording start end', end after start, got 'ann-04 ann-rec 4.5 4.13'" in fault
+    assert fix_data_dir(data_dir) == (18, 17)
+    assert valid(data_dir)
+
+
+def test_what_cannot_be_mended_changes_nothing(data_dir):
+    write(data_dir / "text", [*read(data_dir / "text")[:-1], "éva-03 HELLO <s>".encode()])
+    (fault,) = validate_data_dir(data_dir, require_feats=False)
+    assert "text:18: holds <s>, </s> or #0" in fault
+    before = contents(data_dir)
+    assert fix_data_dir(data_dir) == (18, 18)
+    assert contents(data_dir) == before and not (data_dir / ".backup").exists()
