@@ -63,6 +63,23 @@ def test_kaldi_chooses_alike(kaldi, tmp_path, option, number):
     assert contents(tmp_path / "ours") == contents(tmp_path / "theirs")
 
 
+@pytest.mark.parametrize(("option", "ids"), [("--utt-list", "joe-03 x\nann-00\n"), ("--spk-list", "joe\nbob\n")])
+def test_kaldi_takes_lists_alike(kaldi, tmp_path, option, ids):
+    source = make_data_dir(tmp_path / "source", project_files=False)
+    (tmp_path / "list").write_text(ids)
+    assert tool("subset_data_dir.sh", option, tmp_path / "list", source, tmp_path / "ours").returncode == 0
+    assert kaldi("subset_data_dir.sh", option, tmp_path / "list", source, tmp_path / "theirs").returncode == 0
+    assert contents(tmp_path / "ours") == contents(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize(("name", "table"), [("utt2spk_to_spk2utt", "utt2spk"), ("spk2utt_to_utt2spk", "spk2utt")])
+def test_kaldi_converts_alike(kaldi, data_dir, name, table):
+    lines = read(data_dir / table)
+    random.Random(1).shuffle(lines)
+    write(data_dir / table, lines)
+    assert tool(f"{name}.pl", data_dir / table).stdout == kaldi(f"{name}.pl", data_dir / table).stdout != b""
+
+
 @pytest.mark.parametrize("name", ["utt2spk", "text", "wav.scp", "utt2dur"])
 @pytest.mark.parametrize("change", ["shuffle", "drop", "repeat"])
 def test_kaldi_fixes_alike(kaldi, tmp_path, name, change):
