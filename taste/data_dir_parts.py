@@ -82,14 +82,13 @@ def write_parts(
     parts_of = {"utt": of_utts, "spk": _parts_of_owners(speakers), "reco": _parts_of_recordings(data_dir, of_utts)}
     with contextlib.ExitStack() as files:
         for path in sorted(tables(data_dir), key=lambda path: path.name != "utt2spk"):  # the first gets its name last
-            outputs = [files.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
             if path.name != "spk2utt":
+                outputs = [files.enter_context(atomic_path(directory / path.name)) for directory in part_dirs]
                 _distribute(path, parts_of[kind_of(path.name) or "utt"], outputs)
-                continue
-            for positions, output in zip(parts, outputs, strict=True):
-                chosen = ([column[position] for position in positions] for column in (utts, spks))
-                with open(output, "wb") as stream:
-                    write_lines(stream, spk2utt_lines(utt2spk_to_spk2utt(*chosen)))
+        for positions, directory in zip(parts, part_dirs, strict=True):
+            chosen = ([column[position] for position in positions] for column in (utts, spks))
+            with open(files.enter_context(atomic_path(directory / "spk2utt")), "wb") as stream:
+                write_lines(stream, spk2utt_lines(utt2spk_to_spk2utt(*chosen)))
     for directory in part_dirs:
         copy_records_and_links(data_dir, directory)
 
@@ -133,9 +132,9 @@ def _distribute(path: Path, parts_of: PartsOfIds, outputs: Sequence[Path]) -> No
 def _chosen_lines(indices: Sequence[tuple[int, ...]], lines: list[bytes]) -> dict[int, list[bytes]]:
     """The lines of each part, given the parts of each line."""
     distinct = set(indices) - {()}
-    if len(distinct) <= 1:  # the common case, as files are sorted and parts are ranges of them
+    if len(distinct) == 1:  # the common case, as files are sorted and parts are ranges of them
         chosen = list(compress(lines, indices))
-        return dict.fromkeys(*distinct, chosen) if distinct else {}
+        return {index: chosen for index in distinct.pop()}
     collected: dict[int, list[bytes]] = {}
     for line_indices, line in zip(indices, lines, strict=True):
         for index in line_indices:
