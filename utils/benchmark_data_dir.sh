@@ -12,7 +12,7 @@ Makes data directories (wav.scp, text, utt2spk, spk2utt, utt2dur) of --num-utts 
 temporary directory, and prints a table: seconds that passed, in brackets those of the processors, of the fastest of
 --runs runs. 'sort, awk' is what LC_ALL=C sort and awk '{print \$1}' take for the same files, one by one, twice over.
   validate   a directory in order
-  fix        one whose text is shuffled and whose wav.scp lacks every thousandth utterance
+  fix        the same, and one whose text is shuffled and whose wav.scp lacks every thousandth utterance
   subset     half of the utterances
   split      32 parts
   combine    two directories, with every second speaker each"
@@ -68,11 +68,11 @@ sort_and_awk() { # the files of data directories, twice over
   done
 }
 
-fastest() { # the figures of a command, which may change or make the directory scratch
+fastest() { # the figures of a command, which may make or change the directory scratch, a copy of the first source
   local TIMEFORMAT='%R %U %S'
   for ((run = 0; run < runs; run++)); do
     rm -rf scratch train/split32
-    [[ "$1" != */fix_data_dir.sh ]] || cp -r disorder scratch
+    [[ "$1" != */fix_data_dir.sh ]] || cp -r "${sources[0]}" scratch
     { time "$@" >log 2>&1 || echo failed; } 2>&1
   done | awk '/failed/ {failed = 1}
     NR == 1 || $1 < best {best = $1; processors = $2 + $3}
@@ -99,7 +99,8 @@ fi
 echo "| tool | these | sort, awk | Kaldi's |"
 echo "| --- | --- | --- | --- |"
 row validate train validate_data_dir.sh --no-feats train
-row fix disorder fix_data_dir.sh scratch
+row "fix, in order" train fix_data_dir.sh scratch
+row "fix, in disorder" disorder fix_data_dir.sh scratch
 row subset train subset_data_dir.sh train $((num_utts / 2)) scratch
 row split train split_data.sh train 32
 row combine "even odd" combine_data.sh scratch even odd
