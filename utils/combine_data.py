@@ -8,8 +8,7 @@ Tables that are not in all directories are left out, but for utt2words, and utt2
 necessary. Directories whose units, text tokens, features or speaker embeddings were made differently are refused, as
 are those with different lines for the same utterance.
 --extra-files   further tables to combine
---skip-fix      whether utils/fix_data_dir.sh is left out, which follows where the tables do not hold the same utterances
-                (default: false)
+--skip-fix      whether utils/fix_data_dir.sh is left out, which follows where tables lack utterances (default: false)
 
 What else <dest-data-dir> held goes to its .backup.
 """
