@@ -4,8 +4,9 @@
  e.g.: local/step.py 5 data/train units --inputs data/train/wav.scp --outputs data/train/utt2s3 data/train/units.json \
          -- local/s3.sh data/train exp/units/log/train
 
-Files may be patterns, in quotes, and folders, which stand for all the files in them. What was run is noted in
-exp/run.jsonl, which utils/show_run.sh prints.
+Files may be patterns, in quotes, and folders, which stand for all the files in them. The command with other options is
+another one; a launcher before it, with its log, only says where it runs. What was run is noted in exp/run.jsonl, which
+utils/show_run.sh prints.
 """
 
 import argparse
@@ -17,14 +18,19 @@ from taste.options import true_or_false
 from taste.steps import Step, run_step
 
 
+def split(words: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """The options, the launcher and the command, which -- parts."""
+    places = [place for place, word in enumerate(words) if word == "--"][:2]
+    if not places:
+        return words, [], []
+    return words[: places[0]], words[places[0] + 1 : places[-1]], words[places[-1] + 1 :]
+
+
 def main() -> None:
     """Parse the options, run the step."""
-    options, command = sys.argv[1:], []
-    if "--" in options:
-        place = options.index("--")
-        options, command = options[:place], options[place + 1 :]
+    options, launcher, command = split(sys.argv[1:])
     parser = argparse.ArgumentParser(
-        description=__doc__, usage="%(prog)s STAGE FOLDER NAME [options] -- COMMAND …",
+        description=__doc__, usage="%(prog)s STAGE FOLDER NAME [options] [-- LAUNCHER …] -- COMMAND …",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("stage", help="its number")
@@ -52,7 +58,7 @@ def main() -> None:
         parser.error("a command is needed after --")
     step = Step(
         parsed.stage, parsed.folder, parsed.name, command, parsed.inputs, parsed.outputs, parsed.updates, parsed.work,
-        parsed.state,
+        parsed.state, launcher,
     )  # fmt: skip
     sys.exit(run_step(step, parsed.exp, parsed.again, parsed.check == "full"))
 

@@ -25,7 +25,7 @@ from taste.run_records import RunRecord
 
 STARTED, COMPLETE = "started", "complete"
 # Options of commands that change how a step is done and not what comes out.
-MANNERS = ("cmd", "nj", "num_threads", "made_by")
+MANNERS = ("cmd", "nj", "num_threads", "num_processes", "num_nodes", "made_by")
 SHOWN = 3  # differences
 
 State = dict[str, Any]  # of a file: size, mtime_ns, sha256
@@ -45,6 +45,7 @@ class Step:
         updates: likewise, that it reads and writes anew.
         work: folders and patterns of what it leaves when it is stopped and goes on from; removed where it begins anew.
         state: likewise, of what took so long that it is not removed: with other inputs or options the step is refused.
+        launcher: words before the command that say where and how it runs.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class Step:
     updates: Sequence[str] = ()
     work: Sequence[str] = ()
     state: Sequence[str] = ()
+    launcher: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -125,7 +127,7 @@ def run_step(step: Step, exp_dir: Path, again: bool = False, check_contents: boo
         started = {"state": STARTED, "options": step.options(), "inputs": states(step.inputs), "before": before}
         write_json(step.record_path, started)
         run = RunRecord(step.stage, f"{step.name} of {step.folder}", step.command)
-        status = subprocess.run(step.command, pass_fds=[lock]).returncode
+        status = subprocess.run([*step.launcher, *step.command], pass_fds=[lock]).returncode
         outputs = states([*step.outputs, *step.updates]) if status == 0 else {}
         if status == 0:
             write_json(step.record_path, {**started, "state": COMPLETE, "outputs": outputs})

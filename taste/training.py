@@ -157,12 +157,6 @@ def updates_before(init: Path | None) -> int:
     return read_json(init / "train.json", f"training of {init.name}")["updates_in_all"]
 
 
-def is_trained(config: Config, system_dir: Path) -> bool:
-    """Whether a system has been trained to the end with these very settings."""
-    path = system_dir / "config.yaml"
-    return (system_dir / "train.json").exists() and path.exists() and path.read_text("utf-8") == save_config(config)
-
-
 def stops_early(done: Progress, settings: TrainConfig) -> bool:
     """True when the dev loss has not got better for `patience` epochs."""
     return 0 < settings.patience <= done.epochs_without_better
