@@ -86,7 +86,7 @@ def test_with_full_check_contents_decide():
     os.utime("data/in", (1, 1))
     run(copy(), check_contents=True)
     assert runs() == 1
-    stat = os.stat("data/out")
+    stat = Path("data/out").stat()
     Path("data/out").write_text("eno")
     os.utime("data/out", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     run(copy())

@@ -170,6 +170,7 @@ at_once() { xargs -P "$1" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' "${@:2}
 # shellcheck disable=SC2086  # a list
 each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
 
+export TASTE_RUN="$command_line" # for the records in run.jsonl
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
@@ -323,37 +324,59 @@ if runs 10; then
     --made_by "$command_line"
 fi
 
+# shellcheck disable=SC2086  # a list
+heard_files() { for system in $heard_systems; do printf "$exp/$system/%s\n" "$@"; done; }
+
 if runs 11; then
   log "Stage 11: waveforms by $vocoder"
   vocoder_dir="$cosyvoice_dir"
   if [[ "$vocoder" == griffinlim ]]; then
     vocoder_dir="$exp/griffinlim"
-    local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
+    "${step[@]}" "$exp" griffinlim --inputs "$data"/{train,dev}/{wav.scp,utt2s3,spk_emb.scp} "$griffinlim_config" \
+      --outputs "$vocoder_dir" -- \
+      local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
       --device "$device" --allow_pipes "$allow_pipes"
   fi
   waves=(--vocoder "$vocoder" --vocoder_dir "$vocoder_dir" ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
     --device "$device")
+  weights=("$vocoder_dir"/{model.safetensors,flow.pt,hift.pt})
+  readarray -t inputs < <(test_tables utt2s3 spk_emb.scp && heard_files 'spoken/*/utt2s3')
+  readarray -t outputs < <(heard_files wav)
   # shellcheck disable=SC2086
-  local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
+  "${step[@]}" "$exp" waveforms --inputs "${inputs[@]}" "${weights[@]}" --outputs "$exp/topline/wav" "${outputs[@]}" -- \
+    local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
-    local/edit_words.py "$exp" "$data/train" "$data/${test_parts%% *}" --system "$edited_system" --seed "$seed" "${waves[@]}"
+    edited_set="$data/${test_parts%% *}"
+    "${step[@]}" "$exp" edits --inputs "$exp/$edited_system"/{best.safetensors,tokens} "${weights[@]}" \
+      "$edited_set"/{wav.scp,utt2words,utt2s3} "$data"/train/{utt2s3,utt2words} --outputs "$exp/edits" -- \
+      local/edit_words.py "$exp" "$data/train" "$edited_set" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
+  readarray -t inputs < <(heard_files best.safetensors train.json)
+  readarray -t outputs < <(heard_files vocoder vocoder.json README.md)
   # shellcheck disable=SC2086
-  local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
+  "${step[@]}" "$exp" packing --inputs "${inputs[@]}" "${weights[@]}" "$exp/results.json" --outputs "${outputs[@]}" -- \
+    local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
     ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
 fi
 
 if runs 12; then
   log "Stage 12: scores"
+  readarray -t inputs < <(test_tables wav.scp text && heard_files 'wav/*/wav.json')
+  readarray -t outputs < <(heard_files scores)
   # shellcheck disable=SC2086
-  local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
+  "${step[@]}" "$exp" scores --inputs "${inputs[@]}" "$exp"/topline/wav/*/wav.json "$exp"/{results,edits/edits}.json \
+    --outputs "$exp/scores.json" "$exp"/{original,topline}/scores "${outputs[@]}" --updates "$exp/RESULTS.md" -- \
+    local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
     --pretrained_dir "$pretrained_dir" --cosyvoice_dir "$cosyvoice_dir" --made_by "$command_line" --seed "$seed" \
     --device "$device" ${score_utts:+--utts "$score_utts"}
 fi
 
 if runs 13; then
   log "Stage 13: the report"
+  readarray -t inputs < <(heard_files 'wav/*/wav.json' && test_tables text 'feats_*.scp')
   # shellcheck disable=SC2086
-  local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
+  "${step[@]}" "$exp" report --inputs "${inputs[@]}" "$exp"/{results,scores,edits/edits,ablation/ablation}.json \
+    "$exp/*/epochs.jsonl" --outputs "$exp/report" -- \
+    local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
     --made_by "$command_line" --seed "$seed" --allow_pipes "$allow_pipes"
 fi
