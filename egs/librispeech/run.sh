@@ -306,7 +306,9 @@ if runs 9; then
   train_systems "$systems_9" "$quantized_config" taste
 fi
 
+# Files of all test sets; and of the systems $1.
 test_tables() { for set in $test_parts; do printf "$data/$set/%s\n" "$@"; done; }
+files_of() { for system in $1; do printf "$exp/$system/%s\n" "${@:2}"; done; }
 
 if runs 10; then
   log "Stage 10: evaluation"
@@ -317,15 +319,13 @@ if runs 10; then
     --outputs "$exp/{}"/{eval,spoken,tokens} -- \
     local/evaluate.py "$exp/{}" --data_dir "$data" --train_set train --test_sets $test_parts --seed "$seed" \
     --device "$device"
+  readarray -t inputs < <(files_of "$systems" eval train.json)
   # shellcheck disable=SC2086
-  "${step[@]}" "$exp" results --inputs "$data/train/utt2s3" "$exp"/*/{eval,train.json} \
+  "${step[@]}" "$exp" results --inputs "$data/train/utt2s3" "${inputs[@]}" \
     --outputs "$exp"/{results.json,RESULTS.md,figures/loss.png} -- \
     local/results.py "$exp" --systems $systems --data_dir "$data" --train_set train --test_sets $test_parts \
     --made_by "$command_line"
 fi
-
-# shellcheck disable=SC2086  # a list
-heard_files() { for system in $heard_systems; do printf "$exp/$system/%s\n" "$@"; done; }
 
 if runs 11; then
   log "Stage 11: waveforms by $vocoder"
@@ -340,8 +340,8 @@ if runs 11; then
   waves=(--vocoder "$vocoder" --vocoder_dir "$vocoder_dir" ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
     --device "$device")
   weights=("$vocoder_dir"/{model.safetensors,flow.pt,hift.pt})
-  readarray -t inputs < <(test_tables utt2s3 spk_emb.scp && heard_files 'spoken/*/utt2s3')
-  readarray -t outputs < <(heard_files wav)
+  readarray -t inputs < <(test_tables utt2s3 spk_emb.scp && files_of "$heard_systems" 'spoken/*/utt2s3')
+  readarray -t outputs < <(files_of "$heard_systems" wav)
   # shellcheck disable=SC2086
   "${step[@]}" "$exp" waveforms --inputs "${inputs[@]}" "${weights[@]}" --outputs "$exp/topline/wav" "${outputs[@]}" -- \
     local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
@@ -351,8 +351,8 @@ if runs 11; then
       "$edited_set"/{wav.scp,utt2words,utt2s3} "$data"/train/{utt2s3,utt2words} --outputs "$exp/edits" -- \
       local/edit_words.py "$exp" "$data/train" "$edited_set" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
-  readarray -t inputs < <(heard_files best.safetensors train.json)
-  readarray -t outputs < <(heard_files vocoder vocoder.json README.md)
+  readarray -t inputs < <(files_of "$heard_systems" best.safetensors train.json)
+  readarray -t outputs < <(files_of "$heard_systems" vocoder vocoder.json README.md)
   # shellcheck disable=SC2086
   "${step[@]}" "$exp" packing --inputs "${inputs[@]}" "${weights[@]}" "$exp/results.json" --outputs "${outputs[@]}" -- \
     local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
@@ -361,11 +361,12 @@ fi
 
 if runs 12; then
   log "Stage 12: scores"
-  readarray -t inputs < <(test_tables wav.scp text && heard_files 'wav/*/wav.json')
-  readarray -t outputs < <(heard_files scores)
+  readarray -t inputs < <(test_tables wav.scp text && files_of "$heard_systems" 'wav/*/wav.json')
+  readarray -t outputs < <(files_of "$heard_systems" scores)
   # shellcheck disable=SC2086
   "${step[@]}" "$exp" scores --inputs "${inputs[@]}" "$exp"/topline/wav/*/wav.json "$exp"/{results,edits/edits}.json \
-    --outputs "$exp/scores.json" "$exp"/{original,topline}/scores "${outputs[@]}" --updates "$exp/RESULTS.md" -- \
+    --outputs "$exp/scores.json" "$exp"/{original,topline}/scores "${outputs[@]}" \
+    --updates "$exp/RESULTS.md" "$exp/figures/loss.png" -- \
     local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
     --pretrained_dir "$pretrained_dir" --cosyvoice_dir "$cosyvoice_dir" --made_by "$command_line" --seed "$seed" \
     --device "$device" ${score_utts:+--utts "$score_utts"}
@@ -373,10 +374,10 @@ fi
 
 if runs 13; then
   log "Stage 13: the report"
-  readarray -t inputs < <(heard_files 'wav/*/wav.json' && test_tables text 'feats_*.scp')
+  readarray -t inputs < <(files_of "$heard_systems" 'wav/*/wav.json' && files_of "$systems" epochs.jsonl best.safetensors)
   # shellcheck disable=SC2086
   "${step[@]}" "$exp" report --inputs "${inputs[@]}" "$exp"/{results,scores,edits/edits,ablation/ablation}.json \
-    "$exp/*/epochs.jsonl" --outputs "$exp/report" -- \
+    --outputs "$exp/report" -- \
     local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
     --made_by "$command_line" --seed "$seed" --allow_pipes "$allow_pipes"
 fi
