@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from whisper.model import ModelDimensions, Whisper
 from taste.model.lm import CosyVoiceLM
 from taste.whisper_weights import load_whisper
 from tests.helpers import model_config
+from tests.helpers_recipe import prepare_small_recipe
 
 GOLDEN = Path(os.environ.get("COSYVOICE_GOLDEN", Path(__file__).parent / "data" / "cosyvoice_lm_tiny.safetensors"))
 
@@ -31,6 +33,19 @@ def golden():
 def pretrained_dir():
     """Where the recipe keeps pretrained models: what a test fetches is there for the recipe, and the reverse."""
     return Path(__file__).parents[1] / "pretrained"
+
+
+@pytest.fixture(scope="session")
+def small_recipe(pretrained_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe") / "small recipe"
+    prepare_small_recipe(folder, pretrained_dir)
+    return folder
+
+
+@pytest.fixture
+def prepared_recipe(small_recipe, tmp_path):
+    """A recipe directory of its own on five utterances, after the stages before the features."""
+    return shutil.copytree(small_recipe, tmp_path / "my recipe", symlinks=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taste.errors import RecipeError
-from taste.launcher import parse_call, shell_command
+from taste.launcher.call import parse_call, shell_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT / "utils" / "run.pl"
@@ -56,11 +56,22 @@ def test_failed_jobs_are_named_with_the_ends_of_their_logs(tmp_path):
     result = run("JOB=1:4", "x.JOB.log", "echo", "in JOB", ";", "test", "JOB", "-ne", "3", cwd=tmp_path)
     assert result.returncode == 1
     assert "1 / 4 failed, log is in x.*.log" in result.stderr
-    assert "failed: JOB=3" in result.stderr
+    assert "failed with status 1: JOB=3" in result.stderr
     assert "    in 3\n" in result.stderr and "in 2" not in result.stderr
     assert "Ended (code 1)" in (tmp_path / "x.3.log").read_text()
     assert run("y.log", "no-such-program", cwd=tmp_path).returncode == 1
     assert "Ended (code 127)" in (tmp_path / "y.log").read_text()
+
+
+def test_only_failed_jobs_run_again(tmp_path):
+    script = "echo run >>runs.JOB ; test JOB -ne 2 || test $(wc -l <runs.2) -eq 2"
+    result = run("--retry", "3", "JOB=1:3", "x.JOB.log", *script.split(), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "failed with status 1: JOB=2\n" in result.stderr and "running again, 1 of 3: JOB=2\n" in result.stderr
+    assert [(tmp_path / f"runs.{job}").read_text() for job in (1, 2, 3)] == ["run\n", "run\nrun\n", "run\n"]
+    result = run("--retry", "2", "y.log", "echo", ">>runs", ";", "false", cwd=tmp_path)
+    assert result.returncode == 1
+    assert (tmp_path / "runs").read_text() == "\n" * 3
 
 
 def test_max_jobs_run_limits_what_runs_at_once(tmp_path):
@@ -140,6 +151,24 @@ def test_unwritable_log_is_an_error_for_people(tmp_path):
     result = run("file/x.log", "true", cwd=tmp_path)
     assert result.returncode == 1
     assert "cannot run the job with the log file/x.log" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("launcher", "program"), [("slurm.pl", "sbatch"), ("queue.pl", "qsub")])
+def test_without_a_scheduler_it_is_said_what_to_do(tmp_path, launcher, program):
+    command = [sys.executable, ROOT / "utils" / launcher, "JOB=1:2", "log/x.JOB.log", "true"]
+    result = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{launcher}: error: there is no {program} in PATH")
+    assert "name utils/run.pl in cmd.sh" in result.stderr
+    assert list((tmp_path / "log").iterdir()) == []
+
+
+@pytest.mark.parametrize("launcher", ["run.pl", "slurm.pl", "queue.pl"])
+def test_help_lists_what_all_launchers_take(launcher):
+    result = subprocess.run([sys.executable, ROOT / "utils" / launcher, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    for option in ("--mem", "--num-threads", "--gpu", "--time", "--max-jobs-run", "--retry", "--config"):
+        assert option in result.stdout
 
 
 def test_a_path_with_an_apostrophe_is_passed_on():

@@ -14,6 +14,7 @@ Options:
   --max-jobs-run N   how many jobs run at once (default: as the processors and GPUs allow)
   --num-threads N    threads of each job (sets OMP_NUM_THREADS)
   --gpu N            GPUs of each job (sets CUDA_VISIBLE_DEVICES)
+  --retry N          how many times the failed jobs, and they alone, run again (default: 0)
   --mem 4G, --time 4:0:0, --config FILE, -pe smp 4, ...   for schedulers; they take a value, which is not used here
 """
 
@@ -22,19 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's launchers
 
-from taste.errors import RecipeError, run_main
-from taste.launcher import describe_failures, parse_call, run_locally
-
-
-def main() -> None:
-    """Run the call on the command line."""
-    if sys.argv[1:] in ([], ["--help"], ["-h"]):
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] else 1)
-    call = parse_call(sys.argv[1:])
-    if failed := run_locally(call):
-        raise RecipeError(describe_failures(call, failed))
-
+from taste.errors import run_main
+from taste.launcher.launch import launch
+from taste.launcher.local import run_locally
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(lambda: launch(__doc__, run_locally))
