@@ -62,7 +62,7 @@ def sources(folder):
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, pretrained_dir):
+def recipe(tmp_path_factory, pretrained_dir, tiny_en):
     """A folder with `data/train` after stages 2 to 6, systems with and without quantizer, and their vocoder."""
     root = tmp_path_factory.mktemp("tokenizer")
     data = root / "data/train"
