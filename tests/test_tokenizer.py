@@ -315,7 +315,8 @@ def test_bad_input_is_one_sentence_and_status_2(recipe, pretrained_dir, tmp_path
     exp = recipe / "exp"
     other_units = tmp_path / "other_units"
     shutil.copytree(exp / "taste_rvq", other_units)
-    write_json(other_units / "vocoder/units.json", {**UNITS, "rate": 50})
+    trained = json.loads((other_units / "train.json").read_text())
+    write_json(other_units / "train.json", {**trained, "units": {**UNITS, "rate": 50}})
     untold = tmp_path / "no_vocoder"
     shutil.copytree(exp / "taste_rvq", untold)
     (untold / "vocoder.json").unlink()
