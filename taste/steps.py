@@ -238,10 +238,16 @@ def _remove(patterns: Iterable[str]) -> None:
 
 
 def _remove_partial_files(step: Step) -> None:
-    """Remove what `taste.files.atomic_path` was writing when an earlier run was killed."""
-    for folder in {step.folder, *(Path(pattern).parent for pattern in (*step.outputs, *step.updates))}:
-        for partial in folder.rglob(".*.partial"):
-            partial.unlink()
+    """Remove what `taste.files.atomic_path` was writing when an earlier run was killed.
+
+    Only of the step's own files, their backups and its record: others that run beside it are writing theirs.
+    """
+    for path in map(Path, (*step.outputs, *step.updates, *step.work, *step.state, str(step.record_path))):
+        partial = f".{path.name}.*.partial"
+        found = [*_matches(str(path.parent / partial)), *_matches(str(path.parent / ".*" / partial))]
+        found += [each for folder in _matches(str(path)) if folder.is_dir() for each in folder.rglob(".*.partial")]
+        for each in found:
+            each.unlink()
 
 
 @contextlib.contextmanager

@@ -128,9 +128,10 @@ def test_what_was_stopped_goes_on_and_with_other_inputs_begins_anew(capsys):
     step = Step("1", Path("data"), "halves", ["bash", "-c", halves], ["data/in"], ["data/out"], work=["work/*"])
     assert run_step(step, Path("exp")) == 1
     Path("data/.out.99.partial").write_text("left by a killed process")
+    Path("data/.other.99.partial").write_text("that a step beside it is writing")
     assert run_step(step, Path("exp")) == 0
     assert "was stopped and goes on" in capsys.readouterr().out
-    assert not Path("data/.out.99.partial").exists()
+    assert not Path("data/.out.99.partial").exists() and Path("data/.other.99.partial").exists()
     Path("data/in").write_text("two")
     assert run_step(step, Path("exp")) == 1 and Path("work/halves").read_text() == "half\n"
 
