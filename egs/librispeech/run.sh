@@ -256,13 +256,12 @@ if runs 5; then
   log "Stage 5: S3 units ($units_backend)"
   made_by="$cosyvoice_dir/speech_tokenizer_v1.onnx"
   if [[ "$units_backend" == kmeans ]]; then
-    made_by="$exp/units"
+    made_by="$exp/units/*.*"
     "${step[@]}" "$exp" units --outputs "$exp"/units/{codebook.safetensors,units.json} \
       --inputs "$data"/train/{wav.scp,utt2dur} "$pretrained_dir/whisper-$kmeans_model.safetensors" -- \
       local/train_kmeans.py "$data/train" "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" \
       --K "$kmeans_K" --rate "$kmeans_rate" --frames "$kmeans_frames" --pretrained_dir "$pretrained_dir" \
       --allow_pipes "$allow_pipes"
-    made_by="$exp/units/*.*"
   fi
   each_set "${step[@]}" "$data/{}" units --inputs "$data/{}"/{wav.scp,utt2dur} "$made_by" \
     --outputs "$data/{}"/{utt2s3,units.json} --work "$data/{}/split*utt" -- \
