@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Score systems on test sets, teacher-forced and free-running (stage 10): results.json, RESULTS.md, and each
-utterance's scores, sampled units and, of systems with a quantizer, TASTE tokens."""
+"""Score a system on test sets, teacher-forced and free-running (stage 10): each utterance's scores, sampled units and,
+of systems with a quantizer, TASTE tokens; local/results.py then makes tables of several systems."""
 
 import argparse
 from pathlib import Path
@@ -9,20 +9,16 @@ import torch
 
 from taste.errors import run_main
 from taste.model.sampling import KINDS, Sampling
-from taste.results import evaluate_systems
-from taste.results_tables import results_table, write_report
+from taste.results import evaluate_system
 
 
 def main() -> None:
-    """Parse options, evaluate, print the tables."""
+    """Parse options, evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("exp_dir", type=Path, help="directory of the systems, e.g. exp")
-    parser.add_argument("--systems", nargs="+", required=True, help="names of systems in exp_dir")
+    parser.add_argument("system_dir", type=Path, help="the system, e.g. exp/taste")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="parent of the sets (default: data)")
-    parser.add_argument("--train_set", default="train", help="for the unigram row's frequencies (default: train)")
+    parser.add_argument("--train_set", default="train", help="to find words in sampled units (default: train)")
     parser.add_argument("--test_sets", nargs="+", required=True, help="names of the sets to test on")
-    parser.add_argument("--reference", default="text_only_continued", help="system that the others are compared with")
-    parser.add_argument("--made_by", default="./run.sh", help="command to be quoted in RESULTS.md")
     parser.add_argument(
         "--sampling",
         choices=KINDS,
@@ -32,23 +28,19 @@ def main() -> None:
     parser.add_argument(
         "--from_tokens",
         action="store_true",
-        help="read the TASTE tokens in exp_dir/<system>/tokens/<set> (local/write_tokens.py) instead of speech",
+        help="read the TASTE tokens in <system>/tokens/<set> (local/write_tokens.py) instead of speech",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the units that systems sample (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
-    device = torch.device(options.device)
     train_dir, *test_dirs = (options.data_dir / name for name in (options.train_set, *options.test_sets))
-    sampling = Sampling(options.sampling)
-    results = evaluate_systems(
-        options.exp_dir, options.systems, train_dir, test_dirs, device, sampling, options.seed, options.from_tokens,
-        options.made_by, options.reference,
-    )  # fmt: skip
-    report = write_report(options.exp_dir)
-    for test_set in options.test_sets:
-        print(f"\n{test_set}\n{results_table(results, test_set)}")
-    print(f"\nResults: {report} and {options.exp_dir / 'results.json'}")
+    device, sampling = torch.device(options.device), Sampling(options.sampling)
+    result = evaluate_system(
+        options.system_dir, train_dir, test_dirs, device, sampling, options.seed, options.from_tokens
+    )
+    losses = ", ".join(f"{name} {figures['loss']:.4f}" for name, figures in result["sets"].items())
+    print(f"{options.system_dir}: loss {losses}")
 
 
 if __name__ == "__main__":

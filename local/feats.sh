@@ -62,12 +62,11 @@ local/utt2text_and_feature.py "$data" "$ark_dir" "${options[@]}" --dry_run true
 utils/split_data.sh --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # a launcher with its options
 $cmd --num-threads "$num_threads" JOB=1:"$nj" "$log" \
-  local/utt2text_and_feature.py "$split/JOB" "$ark_dir" "${options[@]}" --job JOB
+  local/once.sh "$split/JOB" feats local/utt2text_and_feature.py "$split/JOB" "$ark_dir" "${options[@]}" --job JOB
 
 rm -f "$data/feats.json" "$data"/feats_*.scp # an earlier run may have had other layers
 scps=("$split"/1/feats_l*.scp)
 local/merge_jobs.sh "$data" "$split" "$log" utt2token utt2word_tokens "${scps[@]##*/}" tokens.json feats.json
 for role in deep shallow; do
-  mv "$split/1/feats_$role.scp" "$data"
-  rm -f "$split"/*/"feats_$role.scp"
+  ln -sfn "$(readlink "$split/1/feats_$role.scp")" "$data/feats_$role.scp"
 done

@@ -5,7 +5,8 @@ set -euo pipefail
 if [[ $# -lt 5 ]]; then
   echo "Usage: $0 <data-dir> <split-dir> <log> <table> … <record>.json …
  e.g.: $0 data/train data/train/split4utt exp/units/log/train/s3.JOB.log utt2s3 units.json
-Each job has written the tables and records to <split-dir>/<job>; they end up in <data-dir>, and are removed there." >&2
+Each job has written the tables and records to <split-dir>/<job>, where they stay: a stage that is stopped here can be
+gone on with." >&2
   exit 1
 fi
 data="$1" split="$2" log="$3"
@@ -30,11 +31,9 @@ for record in "${records[@]}"; do
 done
 for table in "${tables[@]}"; do
   mv "$data/.$table.partial" "$data/$table"
-  rm "$split"/*/"$table"
   echo "$0: $data/$table has $(wc -l <"$data/$table") utterances" >&2
 done
 for record in "${records[@]}"; do
   cp "$split/1/$record" "$data/.$record.partial"
   mv "$data/.$record.partial" "$data/$record"
-  rm "$split"/*/"$record"
 done

@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Stage 2: audio of a data directory as one channel at 16 kHz, and a figure of its mel spectrograms."""
+"""Stage 2: audio of a data directory as one channel at 16 kHz, and a figure of its mel spectrograms.
+
+Utterances whose audio cannot be used are taken out of all its tables.
+"""
 
 import argparse
 
+from taste.data_dir_fix import fix_data_dir
 from taste.errors import run_main
 from taste.options import true_or_false
 from taste.prepare_audio import prepare_audio
@@ -19,6 +23,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     prepare_audio(args.data_dir, args.wav_dir, args.allow_pipes)
+    before, after = fix_data_dir(args.data_dir)
+    print(f"{args.data_dir}: {after} of {before} utterances can be used")
     if args.figure:
         from taste.mel_figure import mel_figure  # seconds to import, for one of the sets
 

@@ -3,7 +3,8 @@
 
 import argparse
 
-from taste.errors import run_main
+from taste.data_dir_validate import validate_data_dir
+from taste.errors import RecipeError, run_main
 from taste.librispeech import prepare_data
 
 
@@ -22,6 +23,9 @@ def main() -> None:
     prepare_data(
         args.corpus_root, args.parts, args.data_dir, args.hours, args.utts, args.seed, args.dev_dir, args.dev_utts
     )
+    for data_dir in filter(None, (args.data_dir, args.dev_dir)):
+        if faults := validate_data_dir(data_dir, require_feats=False):
+            raise RecipeError(f"{data_dir} is not in order:\n" + "\n".join(faults))
 
 
 run_main(main)

@@ -38,6 +38,7 @@ split="$data/split${nj}utt"
 utils/split_data.sh --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # a launcher with its options
 $cmd --num-threads "$num_threads" JOB=1:"$nj" "$log" \
-  local/wav2units.py "$split/JOB" --backend "$backend" --units_dir "$units_dir" --pretrained_dir "$pretrained_dir" \
-  ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"} --device "$device" --allow_pipes "$allow_pipes"
+  local/once.sh "$split/JOB" units local/wav2units.py "$split/JOB" --backend "$backend" --units_dir "$units_dir" \
+  --pretrained_dir "$pretrained_dir" ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"} --device "$device" \
+  --allow_pipes "$allow_pipes"
 local/merge_jobs.sh "$data" "$split" "$log" utt2s3 units.json

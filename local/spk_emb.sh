@@ -29,10 +29,11 @@ if [[ $# -ne 3 ]]; then
   exit 1
 fi
 data="$1" log_dir="$2" ark_dir="$3"
+split="$data/split${nj}utt"
 
 utils/split_data.sh --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # a launcher with its options
 $cmd --num-threads "$num_threads" JOB=1:"$nj" "$log_dir/spk_emb.JOB.log" \
-  local/utt2spk_emb.py "$data/split${nj}utt/JOB" "$ark_dir/spk_emb.JOB.ark" --backend "$backend" \
+  local/once.sh "$split/JOB" spk_emb local/utt2spk_emb.py "$split/JOB" "$ark_dir/spk_emb.JOB.ark" --backend "$backend" \
   --pretrained_dir "$pretrained_dir" ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"} --allow_pipes "$allow_pipes"
-local/merge_jobs.sh "$data" "$data/split${nj}utt" "$log_dir/spk_emb.JOB.log" spk_emb.scp spk_emb.json
+local/merge_jobs.sh "$data" "$split" "$log_dir/spk_emb.JOB.log" spk_emb.scp spk_emb.json

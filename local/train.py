@@ -6,7 +6,6 @@ A training that was stopped goes on when the same command is given again. Under 
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from taste.config import load_config
@@ -14,7 +13,7 @@ from taste.dataset import UnitDataset
 from taste.encoder_layers import name_layers
 from taste.errors import run_main
 from taste.model_folder import keep_sentencepiece
-from taste.training import is_trained, train
+from taste.training import train
 from taste.units.record import require_same_units
 
 
@@ -33,15 +32,10 @@ def main() -> None:
         "--sentencepiece_model", type=Path, help="that made the text tokens, where one did; it is kept with the system"
     )
     parser.add_argument("--pretrained_dir", type=Path, help="of Whisper's weights, for the aggregator whisper")
-    parser.add_argument(
-        "--is_trained", action="store_true", help="train nothing; succeed if it has been done, with the same settings"
-    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     options = parser.parse_args()
 
     config = name_layers(load_config(options.config, options.set), options.train_dir)
-    if options.is_trained:
-        sys.exit(0 if is_trained(config, options.system_dir) else 1)
     require_same_units([options.train_dir, options.dev_dir])
     train_set, dev_set = (UnitDataset(path, config.model) for path in (options.train_dir, options.dev_dir))
     keep_sentencepiece(options.sentencepiece_model, train_set.tokens_record, options.system_dir)

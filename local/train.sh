@@ -13,14 +13,16 @@ init=
 pretrained_dir=../../pretrained
 sentencepiece_model=
 system_confs=
-skip_trained=false
+stage=7
+again=false
+check=quick
 seed=1
 device=cpu
 
 help_message="Usage: $0 [options] <train-dir> <dev-dir> <system-dir>
  e.g.: $0 --init exp/text_only data/train data/dev exp/taste
 Writes the system, whose kind is the name of its directory, and <system-dir>/train.log. Its progress is drawn on the
-terminal, if there is one.
+terminal, if there is one. A system that is complete for the present data and settings is left as it is.
 Options (defaults):
   --cmd CMD                  how the training is run ($cmd)
   --num_threads N            threads of each process ($num_threads)
@@ -33,7 +35,9 @@ Options (defaults):
   --pretrained_dir DIR       where stage 3 keeps Whisper's weights, for aggregators made of its decoder ($pretrained_dir)
   --sentencepiece_model FILE that made the text tokens, where one did; it is kept with the system
   --system_confs DIR         folder of <system>.yaml that conf/ at the top has not
-  --skip_trained BOOL        do nothing where the system has been trained with the same settings ($skip_trained)
+  --stage N                  of the recipe, for the records ($stage)
+  --again BOOL               train it even if it is complete ($again)
+  --check KIND               quick or full, as in local/step.py ($check)
   --seed N                   ($seed)
   --device DEVICE            cpu, cuda or cuda:N ($device)"
 
@@ -51,18 +55,15 @@ configs=("$TASTE_ROOT/conf/default.yaml" "$model_config" "$train_config" ${conti
 training=(local/train.py "$train_set" "$dev_set" "$system_dir" --config "${configs[@]}" --set "seed=$seed"
   --device "$device" --pretrained_dir "$pretrained_dir" ${init:+--init "$init"}
   ${sentencepiece_model:+--sentencepiece_model "$sentencepiece_model"})
-if [[ "$skip_trained" == true ]] && "${training[@]}" --is_trained; then
-  echo "$system_dir has been trained with these settings"
-  exit 0
-fi
 log="$system_dir/train.log"
 jobs=()
 gpus=()
+torchrun=()
 if ((num_nodes * num_processes > 1)); then
   rendezvous="$(realpath -m "$system_dir")/rendezvous"
   rm -f "$rendezvous"
-  training=(env "OMP_NUM_THREADS=$num_threads" torchrun --nnodes "$num_nodes" --nproc-per-node "$num_processes" --rdzv-backend c10d
-    --rdzv-endpoint "$rendezvous" --rdzv-conf store_type=file --rdzv-id "$system" "${training[@]}")
+  torchrun=(env "OMP_NUM_THREADS=$num_threads" torchrun --nnodes "$num_nodes" --nproc-per-node "$num_processes"
+    --rdzv-backend c10d --rdzv-endpoint "$rendezvous" --rdzv-conf store_type=file --rdzv-id "$system")
 fi
 if ((num_nodes > 1)); then
   log="$system_dir/train.JOB.log"
@@ -70,9 +71,28 @@ if ((num_nodes > 1)); then
 fi
 [[ "$device" == cpu ]] || gpus=(--gpu "$num_processes")
 
-echo "Training $system; its log: $log"
+# What the system is made of: its settings, with the files that they are like, and of the data what it reads.
+inputs=("${configs[@]}")
+like="$system_conf"
+while other="$(sed -n 's/^like: *//p' "$like")" && [[ -n "$other" ]]; do
+  [[ "$other" == /* ]] || other="$(dirname "$like")/$other"
+  inputs+=("$other")
+  like="$other"
+done
+tables=(utt2s3 utt2token spk_emb.scp)
+grep -q "^aggregator: none" "$system_conf" || tables+=('feats_*.scp' utt2word_tokens)
+for table in "${tables[@]}"; do
+  inputs+=("$train_set/$table" "$dev_set/$table")
+done
+if [[ -d "$init" ]]; then inputs+=("$init/best.safetensors"); else inputs+=(${init:+"$init"}); fi
+
+echo "$system: its log is $log"
 mkdir -p "$system_dir"
 TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" \
-  $cmd --num-threads "$((num_threads * num_processes))" "${gpus[@]}" "${jobs[@]}" "$log" "${training[@]}"
+  local/step.py "$stage" "$(dirname "$system_dir")" "$system" --exp "$(dirname "$system_dir")" --again "$again" \
+  --check "$check" --inputs "${inputs[@]}" --outputs "$system_dir"/{config.yaml,'*.safetensors',train.json} \
+  --state "$system_dir/state.pt" -- \
+  $cmd --num-threads "$((num_threads * num_processes))" "${gpus[@]}" "${jobs[@]}" "$log" "${torchrun[@]}" -- \
+  "${training[@]}"
 rm -f "$system_dir/rendezvous"
 grep -h "^best dev loss" "$system_dir"/train*.log

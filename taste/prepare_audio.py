@@ -22,7 +22,7 @@ def prepare_audio(data_dir: str | Path, wav_dir: str | Path, allow_pipes: bool =
 
     Files of one channel at 16 kHz stay where and as they are; of the others, and of commands, a copy in that form is
     written as 16-bit `wav_dir/<utt>.flac`, and `wav.scp` names the copy. Utterances that cannot be read or last over
-    30 s are named, counted and taken out of `wav.scp` (utils/fix_data_dir.sh then takes them out of the other tables).
+    30 s are named, counted and taken out of `wav.scp` (`fix_data_dir` then takes them out of the other tables).
 
     Raises:
         RecipeError: no `wav.scp`, a command without `allow_pipes`, or not one utterance is usable.
@@ -55,6 +55,8 @@ def _is_fit(source: str) -> bool:
 
 
 def _write_fit(source: str, destination: Path, allow_pipes: bool) -> Path:
+    if destination.exists():  # by a run that was stopped: stage 1 removes those of others
+        return destination
     samples, rate = read_audio(source, allow_pipes)
     if len(samples) > MAX_SECONDS * rate:
         raise UtteranceError(f"{source} lasts {len(samples) / rate:.1f} s; Whisper takes at most {MAX_SECONDS:.0f} s")

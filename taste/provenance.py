@@ -1,17 +1,15 @@
-"""Where a result came from: command, commit, versions, machine."""
+"""Where a result came from: command, commit, versions, time. Without torch, which takes seconds to load."""
 
 from __future__ import annotations
 
 import platform
-import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 PACKAGES = ("torch", "numpy", "openai-whisper", "kaldiio", "scikit-learn")
 
@@ -19,11 +17,16 @@ PACKAGES = ("torch", "numpy", "openai-whisper", "kaldiio", "scikit-learn")
 def provenance() -> dict[str, object]:
     """Command line, commit, package versions and time of the running program."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(sys.argv),
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command that can be pasted into a shell, the program without its folder."""
+    return shlex.join([Path(arguments[0]).name, *arguments[1:]])
 
 
 def commit() -> str:
@@ -39,25 +42,3 @@ def commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def hardware(device: torch.device) -> str:
-    """The processor that trains, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of {_cpu_name()}"
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory this process has held: on the GPU where it ran there, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

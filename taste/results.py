@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from taste.bootstrap import bootstrap_of_sums
 from taste.checkpoint import load_system
+from taste.config import load_config
 from taste.dataset import UnitDataset
 from taste.encoder_layers import require_same_encoder
 from taste.errors import RecipeError
@@ -26,63 +28,51 @@ from taste.unit_alignment import UnitAligner
 from taste.units.record import first_difference, require_same_units
 
 BASELINES = ("unigram", "copy previous unit")
+FIGURES = "eval/figures.json"  # of a system
 FREE_RUNNING_BATCH = 5  # times as many units as in training: nothing is kept for a backward pass
 
 
-def evaluate_systems(
-    exp_dir: Path, systems: Sequence[str], train_dir: Path, test_dirs: Sequence[Path], device: torch.device,
-    sampling: Sampling, seed: int, from_tokens: bool = False, command: str = "./run.sh",
-    reference: str = "text_only_continued",
-) -> dict:  # fmt: skip
-    """Score systems on test sets: teacher-forced, free-running, and their TASTE tokens where they have such.
+def evaluate_system(
+    system_dir: Path, train_dir: Path, test_dirs: Sequence[Path], device: torch.device, sampling: Sampling, seed: int,
+    from_tokens: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Score a system on test sets: teacher-forced, free-running, and its TASTE tokens where it has such.
 
-    Writes `exp_dir/results.json` and, of each system and set, `eval/<set>.jsonl`, teacher-forced, one line an
-    utterance; `spoken/<set>/utt2s3`, the units that it samples by itself, and `spoken/<set>/spoken.jsonl`, these beside
-    the recording's; `tokens/<set>/utt2taste`.
+    Writes, of each set, into `system_dir`: `eval/<set>.jsonl`, teacher-forced, one line an utterance;
+    `spoken/<set>/utt2s3`, the units that it samples by itself, and `spoken/<set>/spoken.jsonl`, these beside the
+    recording's; `tokens/<set>/utt2taste`; and of all together `eval/figures.json`.
 
     Args:
+        train_dir: where words and their units are learnt from, to find words in sampled units.
         sampling: how units are sampled.
-        seed: of the sampling, the same for all systems.
-        from_tokens: let the systems read the TASTE tokens in their `tokens/<set>` instead of speech.
-        command: what makes these results, to be quoted.
-        reference: the system that the others are compared with.
+        seed: of the sampling, to be the same for all systems.
+        from_tokens: let the system read the TASTE tokens in its `tokens/<set>` instead of speech.
 
     Returns:
-        The contents of `results.json`.
+        The contents of `figures.json`: `units`, `sampling` and the figures of each of the `sets`.
 
     Raises:
-        RecipeError: a system is not trained, or units of the directories differ among each other or from those that a
-            system was trained on.
+        RecipeError: the system is not trained, or units of the directories differ among each other or from those that
+            it was trained on.
     """
     record = require_same_units([train_dir, *test_dirs])
-    made_by = {"command": command, "commit": commit(), "sampling": {**asdict(sampling), "seed": seed}}
-    results: dict = {"systems": {}, "units": record, **made_by, "reference": reference}
-    counts = aligner = None
-    for system in systems:
-        config, model = load_system(exp_dir / system, device)
-        require_trained_on(exp_dir / system, record, () if from_tokens else test_dirs)
-        if counts is None:  # the rows beside the systems need no more than the units and their number
-            counts = UnitCounts(UnitDataset(train_dir, config.model), config.model.speech_token_size)
-            aligner = make_aligner(train_dir, test_dirs, config.model.speech_token_size, record["rate"])
-        for test_dir in test_dirs:
-            tokens = exp_dir / system / "tokens" / test_dir.name
-            if from_tokens:
-                check_record(tokens, exp_dir / system)
-            test_set = UnitDataset(test_dir, config.model, tokens / TABLE if from_tokens else None)
-            figures = evaluate_system(
-                model, exp_dir / system, test_set, config.train.batch_units, device, sampling, seed, aligner
-            )
-            results["systems"].setdefault(system, {})[test_dir.name] = figures
-            baselines = zip(BASELINES, (counts.unigram, counts.copy_previous), strict=True)
-            for name, score in baselines if system == systems[0] else ():
-                scores = score(test_set)
-                save_scores(scores_path(exp_dir, name, test_dir.name), scores)
-                results["systems"].setdefault(name, {})[test_dir.name] = total(scores.values()).summary()
-    write_json(exp_dir / "results.json", results)
-    return results
+    config, model = load_system(system_dir, device)
+    require_trained_on(system_dir, record, () if from_tokens else test_dirs)
+    aligner = make_aligner(train_dir, test_dirs, config.model.speech_token_size, record["rate"])
+    sets = {}
+    for test_dir in test_dirs:
+        tokens = system_dir / "tokens" / test_dir.name
+        if from_tokens:
+            check_record(tokens, system_dir)
+        test_set = UnitDataset(test_dir, config.model, tokens / TABLE if from_tokens else None)
+        batch_units = config.train.batch_units
+        sets[test_dir.name] = evaluate_on(model, system_dir, test_set, batch_units, device, sampling, seed, aligner)
+    result = {"units": record, "sampling": {**asdict(sampling), "seed": seed}, "sets": sets}
+    write_json(system_dir / FIGURES, result)
+    return result
 
 
-def evaluate_system(
+def evaluate_on(
     model: JointModel, system_dir: Path, test_set: UnitDataset, batch_units: int, device: torch.device,
     sampling: Sampling, seed: int, aligner: UnitAligner | None,
 ) -> dict:  # fmt: skip
@@ -104,6 +94,63 @@ def evaluate_system(
         sizes = model.speech.quantizer.sizes
         write_tokens(system_dir / "tokens" / name, tokens, system_dir, sizes)
         figures["tokens"] = asdict(token_figures(tokens, sizes, test_set.data_dir / "utt2dur"))
+    return figures
+
+
+def collect_results(
+    exp_dir: Path, systems: Sequence[str], train_dir: Path, test_dirs: Sequence[Path], command: str = "./run.sh",
+    reference: str = "text_only_continued",
+) -> dict[str, Any]:  # fmt: skip
+    """Write `exp_dir/results.json`: figures of systems that have been scored, and of what needs no training.
+
+    Args:
+        train_dir: where the units of the unigram row are counted.
+        command: what makes these results, to be quoted.
+        reference: the system that the others are compared with.
+
+    Returns:
+        The contents of `results.json`.
+
+    Raises:
+        RecipeError: a system has not been scored on the sets, on the same units and by the same sampling as the others.
+    """
+    found = {name: read_json(exp_dir / name / FIGURES, "local/evaluate.py (stage 10)") for name in systems}
+    names = [test_dir.name for test_dir in test_dirs]
+    units, sampling = (found[systems[0]][key] for key in ("units", "sampling"))
+    for system, each in found.items():
+        if (each["units"], each["sampling"]) != (units, sampling) or set(names) - each["sets"].keys():
+            raise RecipeError(
+                f"{exp_dir / system} has been scored on other units or sets, or by other sampling, than "
+                f"{systems[0]}; run stage 10 again"
+            )
+    by_system = {system: {name: each["sets"][name] for name in names} for system, each in found.items()}
+    results = {
+        "systems": {**baselines(exp_dir, systems[0], train_dir, test_dirs), **by_system},
+        "units": units,
+        "command": command,
+        "commit": commit(),
+        "sampling": sampling,
+        "reference": reference,
+    }
+    write_json(exp_dir / "results.json", results)
+    return results
+
+
+def baselines(exp_dir: Path, system: str, train_dir: Path, test_dirs: Sequence[Path]) -> dict[str, Any]:
+    """The figures of each of `BASELINES` on each set; writes their `eval/<set>.jsonl`.
+
+    Args:
+        system: whose number of units and kind of text tokens count; whether it reads speech does not.
+    """
+    config = replace(load_config([exp_dir / system / "config.yaml"]).model, aggregator="none")
+    counts = UnitCounts(UnitDataset(train_dir, config), config.speech_token_size)
+    figures: dict[str, Any] = {name: {} for name in BASELINES}
+    for test_dir in test_dirs:
+        test_set = UnitDataset(test_dir, config)
+        for name, score in zip(BASELINES, (counts.unigram, counts.copy_previous), strict=True):
+            scores = score(test_set)
+            save_scores(scores_path(exp_dir, name, test_dir.name), scores)
+            figures[name][test_dir.name] = total(scores.values()).summary()
     return figures
 
 

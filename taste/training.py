@@ -21,6 +21,7 @@ from taste.distributed import Processes, processes
 from taste.errors import RecipeError
 from taste.evaluation import evaluate, total
 from taste.files import read_json, write_json, write_text
+from taste.hardware import hardware, peak_memory_bytes
 from taste.initialization import initialize
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
@@ -28,7 +29,7 @@ from taste.model.transformer import length_mask
 from taste.optimization import learning_rate_factor, make_optimizer, set_learning_rate
 from taste.precision import check_device, compute_dtype
 from taste.progress import progress
-from taste.provenance import hardware, peak_memory_bytes, provenance
+from taste.provenance import provenance
 from taste.training_log import TrainingLog
 from taste.training_state import STATE, Progress, restore_state, save_state
 
@@ -154,12 +155,6 @@ def updates_before(init: Path | None) -> int:
     if init is None or not init.is_dir():
         return 0
     return read_json(init / "train.json", f"training of {init.name}")["updates_in_all"]
-
-
-def is_trained(config: Config, system_dir: Path) -> bool:
-    """Whether a system has been trained to the end with these very settings."""
-    path = system_dir / "config.yaml"
-    return (system_dir / "train.json").exists() and path.exists() and path.read_text("utf-8") == save_config(config)
 
 
 def stops_early(done: Progress, settings: TrainConfig) -> bool:

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from taste.archives import ArchiveWriter
 from taste.config import Config, ModelConfig, TrainConfig
 from taste.dataset import UnitDataset
 from taste.files import write_json
+from taste.model.sampling import Sampling
+from taste.results import collect_results, evaluate_system
 from taste.tables import write_table
 
 UNITS = 12
@@ -38,6 +41,13 @@ def tiny_config(aggregator: str = "none", model: dict | None = None, **changes) 
         "average_epochs": 0,
     }  # fmt: skip
     return Config(model_config(aggregator=aggregator, **(model or {})), TrainConfig(**{**settings, **changes}))
+
+
+def evaluate_systems(exp: Path, systems: list[str], data: Path, test_set: str = "test") -> dict:
+    """Score systems on a set, and put their scores together; returns the contents of `results.json`."""
+    for system in systems:
+        evaluate_system(exp / system, data / "train", [data / test_set], torch.device("cpu"), Sampling(), 1)
+    return collect_results(exp, systems, data / "train", [data / test_set])
 
 
 def make_data_dir(data_dir: Path, n_utts: int, seed: int = 0) -> list[str]:

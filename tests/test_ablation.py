@@ -79,5 +79,5 @@ def test_started_again_it_trains_nothing(ablation):
     times = [path.stat().st_mtime_ns for path in weights]
     again = run(folder, [*command[:1], "--stage", "2", "--stop_stage", "3", *command[1:]])
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("has been trained with these settings") == 2 * (1 + len(SYSTEMS))
+    assert again.stdout.count(": complete") == 2 * (1 + len(SYSTEMS))
     assert [path.stat().st_mtime_ns for path in weights] == times

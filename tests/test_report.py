@@ -10,19 +10,16 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from taste.errors import RecipeError
 from taste.files import write_json
-from taste.model.sampling import Sampling
 from taste.report.listening import Utterance, listen, sound, speakers_in_turn
 from taste.report.page import write_page
 from taste.report.pictures import word_peaks
 from taste.report.table import EMPTY, Cell, Column, Table, decimals
-from taste.results import evaluate_systems
 from taste.tables import read_table, write_table
 from taste.training import train
-from tests.helpers import make_data_dir, open_sets, tiny_config
+from tests.helpers import evaluate_systems, make_data_dir, open_sets, tiny_config
 
 RATE = 16000
 SYSTEMS = ["text_only_continued", "taste"]
@@ -69,7 +66,7 @@ def experiment(tmp_path_factory):
         made = [utt for utt in utts if (name, utt) != ("taste", WITHOUT)]
         write_waveforms(exp / name / "wav/test/wav.scp", exp / name / "wav/test", made)
     write_waveforms(exp / "topline/wav/test/wav.scp", exp / "topline/wav/test", utts)
-    evaluate_systems(exp, SYSTEMS, data / "train", [data / "test"], torch.device("cpu"), Sampling(), 1)
+    evaluate_systems(exp, SYSTEMS, data)
     return root
 
 

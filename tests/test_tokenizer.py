@@ -62,7 +62,7 @@ def sources(folder):
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, pretrained_dir):
+def recipe(tmp_path_factory, pretrained_dir, tiny_en):
     """A folder with `data/train` after stages 2 to 6, systems with and without quantizer, and their vocoder."""
     root = tmp_path_factory.mktemp("tokenizer")
     data = root / "data/train"
@@ -315,7 +315,8 @@ def test_bad_input_is_one_sentence_and_status_2(recipe, pretrained_dir, tmp_path
     exp = recipe / "exp"
     other_units = tmp_path / "other_units"
     shutil.copytree(exp / "taste_rvq", other_units)
-    write_json(other_units / "vocoder/units.json", {**UNITS, "rate": 50})
+    trained = json.loads((other_units / "train.json").read_text())
+    write_json(other_units / "train.json", {**trained, "units": {**UNITS, "rate": 50}})
     untold = tmp_path / "no_vocoder"
     shutil.copytree(exp / "taste_rvq", untold)
     (untold / "vocoder.json").unlink()

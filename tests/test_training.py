@@ -15,12 +15,12 @@ from taste.evaluation import Score, UnitCounts, evaluate, total
 from taste.files import write_json
 from taste.model.sampling import Sampling
 from taste.optimization import learning_rate_factor
-from taste.results import compare, evaluate_systems, load_scores
+from taste.results import collect_results, compare, evaluate_system, load_scores
 from taste.results_tables import write_report
 from taste.seeds import seed_tables
 from taste.taste_tokens import check_record, tokenize, write_tokens
 from taste.training import train
-from tests.helpers import UNITS, losses, make_data_dir, open_sets, tiny_config
+from tests.helpers import UNITS, evaluate_systems, losses, make_data_dir, open_sets, tiny_config
 
 CPU = torch.device("cpu")
 
@@ -64,7 +64,7 @@ def test_the_best_dev_loss_is_what_is_kept(experiment):
 def test_results_show_that_speech_tells_what_text_does_not(experiment):
     exp, data = experiment / "exp", experiment / "data"
     systems = ["text_only", "text_only_continued", "taste", "taste_rvq"]
-    results = evaluate_systems(exp, systems, data / "train", [data / "test"], CPU, Sampling(), 1)["systems"]
+    results = evaluate_systems(exp, systems, data)["systems"]
     assert set(results) == {"unigram", "copy previous unit", *systems}
     assert results["taste"]["test"]["loss"] < 0.85 * results["text_only_continued"]["test"]["loss"]
     assert results["copy previous unit"]["test"]["top1_change"] == 0
@@ -107,13 +107,13 @@ def test_results_can_be_had_from_tokens_alone(experiment, tmp_path):
     exp, data = tmp_path / "exp", tmp_path / "data"
     shutil.copytree(experiment / "exp/taste_rvq", exp / "taste_rvq")
     shutil.copytree(experiment / "data", data)
-    evaluate_systems(exp, ["taste_rvq"], data / "train", [data / "test"], CPU, Sampling(), 1)
-    expected = json.loads((exp / "results.json").read_text())["systems"]["taste_rvq"]["test"]
+    sets = data / "train", [data / "test"]
+    expected = evaluate_system(exp / "taste_rvq", *sets, CPU, Sampling(), 1)["sets"]["test"]
     for path in [*(data / "test").glob("feats*"), data / "test/shallow.ark", data / "test/deep.ark"]:
         path.unlink()
-    found = evaluate_systems(exp, ["taste_rvq"], data / "train", [data / "test"], CPU, Sampling(), 1, from_tokens=True)
-    assert found["systems"]["taste_rvq"]["test"]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
-    assert found["systems"]["taste_rvq"]["test"]["tokens"] == expected["tokens"]
+    found = evaluate_system(exp / "taste_rvq", *sets, CPU, Sampling(), 1, from_tokens=True)["sets"]["test"]
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert found["tokens"] == expected["tokens"]
 
 
 def test_tokens_of_another_length_are_named_and_left_out(experiment, tmp_path, caplog):
@@ -131,7 +131,16 @@ def test_other_units_than_those_trained_on_are_refused(experiment, tmp_path):
     make_data_dir(tmp_path / "test", 5)
     write_json(tmp_path / "test/units.json", {"backend": "kmeans", "model": "base", "layer": "2", "K": 12, "rate": 25})
     with pytest.raises(RecipeError, match=r"model.*base"):
-        evaluate_systems(experiment / "exp", ["taste"], tmp_path / "test", [tmp_path / "test"], CPU, Sampling(), 1)
+        evaluate_system(experiment / "exp/taste", tmp_path / "test", [tmp_path / "test"], CPU, Sampling(), 1)
+
+
+def test_scores_by_other_sampling_are_not_put_beside_each_other(experiment):
+    exp, data = experiment / "exp", experiment / "data"
+    sets = data / "train", [data / "test"]
+    evaluate_system(exp / "text_only", *sets, CPU, Sampling(), 1)
+    evaluate_system(exp / "taste", *sets, CPU, Sampling(), 2)
+    with pytest.raises(RecipeError, match="taste has been scored on other units or sets, or by other sampling"):
+        collect_results(exp, ["text_only", "taste"], *sets)
 
 
 def test_same_command_same_numbers(experiment, tmp_path):

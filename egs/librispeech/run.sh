@@ -4,8 +4,10 @@ set -euo pipefail
 [[ -f cmd.sh && -f path.sh ]] || cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # stages
-stage=0
+stage=
 stop_stage=13
+again=
+check=quick
 # data
 data=data
 dump=dump
@@ -55,7 +57,6 @@ exp=exp
 systems_8="text_only_continued taste"
 systems_9="taste_rvq"
 system_confs=
-skip_trained=false
 systems="text_only text_only_continued taste taste_rvq"
 # waveforms
 vocoder=griffinlim
@@ -74,7 +75,8 @@ help_message="Usage: $0 [--name value …]
 
 TASTE: text-aligned speech tokens from Whisper's encoder, and a CosyVoice-style LM that predicts S3 units from them.
 
-Stages (--stage N starts at one, --stop_stage N ends after one):
+Stages (--stage N starts at one, --stop_stage N ends after one). What is complete for the present data and options is
+left as it is, what was stopped goes on, what has changed since is named and done again:
    0  download the corpus                      downloads/
    1  data directories                         data/<set>: wav.scp text utt2spk …
    2  audio at 16 kHz, a mel figure            exp/figures/mel.png
@@ -93,7 +95,9 @@ Stages (--stage N starts at one, --stop_stage N ends after one):
 
 Options (defaults):
   --config FILE        options as name=value lines (bash); the command line counts more
-  --stage $stage, --stop_stage $stop_stage
+  --stage N, --stop_stage $stop_stage   from the first on without --stage
+  --again '$again'               run stages that are complete: true, all; false, none; empty, the one that --stage names
+  --check $check              sizes and times of files say what has changed since; full: their contents
   --data $data, --dump $dump   where data directories and their archives are
   --corpus $corpus     folder that holds <part>/<speaker>/<chapter>/; downloaded where parts are missing
   --train_parts '$train_parts'
@@ -131,7 +135,6 @@ Options (defaults):
   --systems_8 '$systems_8'   that stage 8 trains; conf/, at the top, has more
   --systems_9 '$systems_9'   that stage 9 trains, from taste
   --system_confs '$system_confs'         folder with <system>.yaml of systems that conf/ at the top has not
-  --skip_trained $skip_trained     leave a system that has been trained with the same settings as it is
   --systems '$systems'   to be evaluated and shown
   --vocoder $vocoder             griffinlim, which stage 11 trains, or cosyvoice (flow and HiFT of CosyVoice-300M)
   --griffinlim_config $griffinlim_config
@@ -154,12 +157,20 @@ fi
 . ./cmd.sh
 
 log() { echo "$(date '+%H:%M:%S') $*"; }
-runs() { ((stage <= $1 && $1 <= stop_stage)); }
+# Whether a stage is to be run. Its commands stand after "${step[@]}", which leaves out what is complete.
+runs() {
+  local runs_again="$again"
+  ((${stage:-0} <= $1 && $1 <= stop_stage)) || return
+  [[ -n "$again" ]] || runs_again="$([[ "$stage" == "$1" ]] && echo true || echo false)"
+  stepping=(--stage "$1" --again "$runs_again" --check "$check")
+  step=(local/step.py "$1" --exp "$exp" --again "$runs_again" --check "$check")
+}
 # Run a command for each line of the input, $1 at the same time, with the line in place of {}.
 at_once() { xargs -P "$1" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' "${@:2}" || exit 1; }
 # shellcheck disable=SC2086  # a list
 each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
 
+export TASTE_RUN="$command_line" # for the records in run.jsonl
 sets="train dev $test_parts"
 threads=$((($(nproc) + nj - 1) / nj))
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
@@ -177,19 +188,29 @@ if runs 0; then
   local/download_librispeech.py "$corpus" $train_parts $dev_parts $test_parts
 fi
 
+tables() { printf "$data/$1/%s\n" wav.scp text utt2spk spk2utt utt2dur utt2words data.jsonl; }
+# The data directory of a set, from parts of the corpus; more arguments go to the command.
+prepare_data() {
+  local set="$1" sets_made=("$1") inputs=() outputs=() work=()
+  read -ra parts <<<"$2"
+  [[ "${*:3}" != *--dev_dir* ]] || sets_made+=(dev)
+  for part in "${parts[@]}"; do inputs+=("$corpus/$part/*/*/*.txt"); done
+  for each in "${sets_made[@]}"; do
+    readarray -t -O "${#outputs[@]}" outputs < <(tables "$each")
+    work+=("$dump/$each/wav") # copies of audio that wav.scp named
+  done
+  "${step[@]}" "$data" "$set" --inputs "${inputs[@]}" --outputs "${outputs[@]}" --work "${work[@]}" -- \
+    local/prepare_data.py "$corpus" "${parts[@]}" "$data/$set" "${@:3}"
+}
+
 if runs 1; then
   log "Stage 1: data directories"
-  subset=(${train_hours:+--hours "$train_hours"} ${train_utts:+--utts "$train_utts"})
+  subset=(--seed "$seed" ${train_hours:+--hours "$train_hours"} ${train_utts:+--utts "$train_utts"})
   [[ -n "$dev_parts" ]] || subset+=(--dev_dir "$data/dev" --dev_utts "$dev_utts")
-  # shellcheck disable=SC2086
-  local/prepare_data.py "$corpus" $train_parts "$data/train" --seed "$seed" "${subset[@]}"
-  # shellcheck disable=SC2086
-  [[ -z "$dev_parts" ]] || local/prepare_data.py "$corpus" $dev_parts "$data/dev"
+  prepare_data train "$train_parts" "${subset[@]}"
+  [[ -z "$dev_parts" ]] || prepare_data dev "$dev_parts"
   for part in $test_parts; do
-    local/prepare_data.py "$corpus" "$part" "$data/$part"
-  done
-  for set in $sets; do
-    utils/validate_data_dir.sh --no-feats "$data/$set"
+    prepare_data "$part" "$part"
   done
 fi
 
@@ -198,14 +219,16 @@ if runs 2; then
   for set in $sets; do
     figure=()
     [[ "$set" != train ]] || figure=(--figure "$exp/figures/mel.png")
-    local/prepare_audio.py "$data/$set" "$dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
-    utils/fix_data_dir.sh "$data/$set"
+    readarray -t updates < <(tables "$set")
+    "${step[@]}" "$data" "${set}_audio" --updates "${updates[@]}" --outputs "$dump/$set/wav" -- \
+      local/prepare_audio.py "$data/$set" "$dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
   done
 fi
 
 if runs 3; then
   log "Stage 3: pretrained models in $pretrained_dir"
-  local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
+  "${step[@]}" "$exp" pretrained --outputs "$pretrained_dir/*.safetensors" "$pretrained_dir/CosyVoice-300M" -- \
+    local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
     --whisper_models "$whisper_models" --spk_backend "$spk_backend" --units_backend "$units_backend" \
     ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"}
 fi
@@ -214,9 +237,15 @@ cosyvoice_dir="${cosyvoice_dir:-$pretrained_dir/CosyVoice-300M}"
 if runs 4; then
   log "Stage 4: text tokens, and layers $encoder_layers of Whisper $whisper_model"
   if [[ "$token_type" == sentencepiece ]]; then
-    local/train_sentencepiece.py "$data/train" "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
+    "${step[@]}" "$exp" sentencepiece --inputs "$data/train/text" --outputs "$sentencepiece_model" -- \
+      local/train_sentencepiece.py "$data/train" "$sentencepiece_model" --vocab_size "$sentencepiece_vocab"
   fi
-  each_set local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
+  each_set "${step[@]}" "$data/{}" feats \
+    --inputs "$data/{}"/{wav.scp,text,utt2dur} "$pretrained_dir/whisper-$whisper_model.safetensors" \
+    ${sentencepiece_model:+"$sentencepiece_model"} \
+    --outputs "$data/{}"/{utt2token,utt2word_tokens,tokens.json,'feats_*.scp',feats.json} "$dump/{}/feats" \
+    --work "$data/{}/split*utt" -- \
+    local/feats.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --whisper_model "$whisper_model" \
     --pretrained_dir "$pretrained_dir" --layers "$encoder_layers" --deep_layer "$deep_layer" \
     --shallow_layer "$shallow_layer" --storage "$storage" --pad_to_30s "$pad_to_30s" --dtype "$feats_dtype" \
     --device "$device" --token_type "$token_type" --sentencepiece_model "$sentencepiece_model" \
@@ -225,37 +254,45 @@ fi
 
 if runs 5; then
   log "Stage 5: S3 units ($units_backend)"
+  made_by="$cosyvoice_dir/speech_tokenizer_v1.onnx"
   if [[ "$units_backend" == kmeans ]]; then
-    local/train_kmeans.py "$data/train" "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" --K "$kmeans_K" \
-      --rate "$kmeans_rate" --frames "$kmeans_frames" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes"
+    made_by="$exp/units/*.*"
+    "${step[@]}" "$exp" units --outputs "$exp"/units/{codebook.safetensors,units.json} \
+      --inputs "$data"/train/{wav.scp,utt2dur} "$pretrained_dir/whisper-$kmeans_model.safetensors" -- \
+      local/train_kmeans.py "$data/train" "$exp/units" --model "$kmeans_model" --layer "$kmeans_layer" \
+      --K "$kmeans_K" --rate "$kmeans_rate" --frames "$kmeans_frames" --pretrained_dir "$pretrained_dir" \
+      --allow_pipes "$allow_pipes"
   fi
-  each_set local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
+  each_set "${step[@]}" "$data/{}" units --inputs "$data/{}"/{wav.scp,utt2dur} "$made_by" \
+    --outputs "$data/{}"/{utt2s3,units.json} --work "$data/{}/split*utt" -- \
+    local/s3.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$units_backend" \
     --cosyvoice_dir "$cosyvoice_dir" --units_dir "$exp/units" --pretrained_dir "$pretrained_dir" \
     --allow_pipes "$allow_pipes" "$data/{}" "$exp/units/log/{}"
 fi
 
 if runs 6; then
   log "Stage 6: speaker embeddings ($spk_backend)"
-  each_set local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
+  each_set "${step[@]}" "$data/{}" spk_emb --inputs "$data/{}/wav.scp" \
+    --outputs "$data/{}"/spk_emb.{scp,json} "$dump/{}/spk_emb" --work "$data/{}/split*utt" -- \
+    local/spk_emb.sh --nj "$nj" --cmd "$train_cmd" --num_threads "$threads" --backend "$spk_backend" \
     --cosyvoice_dir "$cosyvoice_dir" --pretrained_dir "$pretrained_dir" --allow_pipes "$allow_pipes" \
     "$data/{}" "$exp/spk_emb/log/{}" "$dump/{}/spk_emb"
 fi
 
-training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --skip_trained "$skip_trained"
-  --sentencepiece_model "$sentencepiece_model"
+training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --sentencepiece_model "$sentencepiece_model"
   --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes"
   --num_threads $((($(nproc) + train_jobs * num_processes - 1) / (train_jobs * num_processes))))
 # Train each of the systems $1 with the settings $2, from the system $3.
 train_systems() {
   # shellcheck disable=SC2086  # a list
-  printf '%s\n' $1 | at_once "$train_jobs" local/train.sh "${training[@]}" --continued_config "$2" \
+  printf '%s\n' $1 | at_once "$train_jobs" local/train.sh "${stepping[@]}" "${training[@]}" --continued_config "$2" \
     --init "$exp/$3" "$data/train" "$data/dev" "$exp/{}"
 }
 
 if runs 7; then
   log "Stage 7: text only"
-  local/train.sh "${training[@]}" --init "$lm_weights" "$data/train" "$data/dev" "$exp/text_only"
+  local/train.sh "${stepping[@]}" "${training[@]}" --init "$lm_weights" "$data/train" "$data/dev" "$exp/text_only"
 fi
 
 if runs 8; then
@@ -268,11 +305,25 @@ if runs 9; then
   train_systems "$systems_9" "$quantized_config" taste
 fi
 
+# Files of all test sets; and of the systems $1.
+test_tables() { for set in $test_parts; do printf "$data/$set/%s\n" "$@"; done; }
+files_of() { for system in $1; do printf "$exp/$system/%s\n" "${@:2}"; done; }
+
 if runs 10; then
   log "Stage 10: evaluation"
+  readarray -t inputs < <(test_tables utt2s3 utt2token utt2word_tokens spk_emb.scp utt2words 'feats_*.scp')
   # shellcheck disable=SC2086
-  local/evaluate.py "$exp" --systems $systems --data_dir "$data" --train_set train --test_sets $test_parts \
-    --made_by "$command_line" --seed "$seed" --device "$device"
+  printf '%s\n' $systems | at_once "$train_jobs" "${step[@]}" "$exp" "{}_scores" \
+    --inputs "$exp/{}"/{config.yaml,best.safetensors} "$data"/train/{utt2s3,utt2words} "${inputs[@]}" \
+    --outputs "$exp/{}"/{eval,spoken,tokens} -- \
+    local/evaluate.py "$exp/{}" --data_dir "$data" --train_set train --test_sets $test_parts --seed "$seed" \
+    --device "$device"
+  readarray -t inputs < <(files_of "$systems" eval train.json)
+  # shellcheck disable=SC2086
+  "${step[@]}" "$exp" results --inputs "$data/train/utt2s3" "${inputs[@]}" \
+    --outputs "$exp"/{results.json,RESULTS.md,figures/loss.png} -- \
+    local/results.py "$exp" --systems $systems --data_dir "$data" --train_set train --test_sets $test_parts \
+    --made_by "$command_line"
 fi
 
 if runs 11; then
@@ -280,32 +331,52 @@ if runs 11; then
   vocoder_dir="$cosyvoice_dir"
   if [[ "$vocoder" == griffinlim ]]; then
     vocoder_dir="$exp/griffinlim"
-    local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
+    "${step[@]}" "$exp" griffinlim --inputs "$data"/{train,dev}/{wav.scp,utt2s3,spk_emb.scp} "$griffinlim_config" \
+      --outputs "$vocoder_dir" -- \
+      local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
       --device "$device" --allow_pipes "$allow_pipes"
   fi
   waves=(--vocoder "$vocoder" --vocoder_dir "$vocoder_dir" ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
     --device "$device")
+  weights=("$vocoder_dir"/{model.safetensors,flow.pt,hift.pt})
+  readarray -t inputs < <(test_tables utt2s3 spk_emb.scp && files_of "$heard_systems" 'spoken/*/utt2s3')
+  readarray -t outputs < <(files_of "$heard_systems" wav)
   # shellcheck disable=SC2086
-  local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
+  "${step[@]}" "$exp" waveforms --inputs "${inputs[@]}" "${weights[@]}" --outputs "$exp/topline/wav" "${outputs[@]}" -- \
+    local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
-    local/edit_words.py "$exp" "$data/train" "$data/${test_parts%% *}" --system "$edited_system" --seed "$seed" "${waves[@]}"
+    edited_set="$data/${test_parts%% *}"
+    "${step[@]}" "$exp" edits --inputs "$exp/$edited_system"/{best.safetensors,tokens} "${weights[@]}" \
+      "$edited_set"/{wav.scp,utt2words,utt2s3} "$data"/train/{utt2s3,utt2words} --outputs "$exp/edits" -- \
+      local/edit_words.py "$exp" "$data/train" "$edited_set" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
+  readarray -t inputs < <(files_of "$heard_systems" best.safetensors train.json)
+  readarray -t outputs < <(files_of "$heard_systems" vocoder vocoder.json README.md)
   # shellcheck disable=SC2086
-  local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
+  "${step[@]}" "$exp" packing --inputs "${inputs[@]}" "${weights[@]}" "$exp/results.json" --outputs "${outputs[@]}" -- \
+    local/pack_model.py "$exp" --systems $heard_systems --vocoder "$vocoder" --vocoder_dir "$vocoder_dir" \
     ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
 fi
 
 if runs 12; then
   log "Stage 12: scores"
+  readarray -t inputs < <(test_tables wav.scp text && files_of "$heard_systems" 'wav/*/wav.json')
+  readarray -t outputs < <(files_of "$heard_systems" scores)
   # shellcheck disable=SC2086
-  local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
+  "${step[@]}" "$exp" scores --inputs "${inputs[@]}" "$exp"/topline/wav/*/wav.json "$exp"/{results,edits/edits}.json \
+    --outputs "$exp/scores.json" "$exp"/{original,topline}/scores "${outputs[@]}" \
+    --updates "$exp/RESULTS.md" "$exp/figures/loss.png" -- \
+    local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
     --pretrained_dir "$pretrained_dir" --cosyvoice_dir "$cosyvoice_dir" --made_by "$command_line" --seed "$seed" \
     --device "$device" ${score_utts:+--utts "$score_utts"}
 fi
 
 if runs 13; then
   log "Stage 13: the report"
+  readarray -t inputs < <(files_of "$heard_systems" 'wav/*/wav.json' && files_of "$systems" epochs.jsonl best.safetensors)
   # shellcheck disable=SC2086
-  local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
+  "${step[@]}" "$exp" report --inputs "${inputs[@]}" "$exp"/{results,scores,edits/edits,ablation/ablation}.json \
+    --outputs "$exp/report" -- \
+    local/report.py "$exp" --systems $systems --data_dir "$data" --test_sets $test_parts --utts "$listening_utts" \
     --made_by "$command_line" --seed "$seed" --allow_pipes "$allow_pipes"
 fi

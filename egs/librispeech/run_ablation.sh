@@ -41,9 +41,8 @@ while [[ $# -gt 0 && "$1" != -- ]]; do
   shift
 done
 [[ $# -eq 0 ]] || shift
-recipe=(./run.sh "$@" --skip_trained true)
+recipe=(./run.sh "$@" --again false)
 command_line="$0${options[*]:+ ${options[*]}}${*:+ -- $*}"
-recipe_options="$*"
 set -- "${options[@]}"
 . utils/parse_options.sh
 if [[ $# -gt 0 ]]; then
@@ -62,16 +61,10 @@ read -ra all_seeds <<<"$seeds"
 shallow="${all_layers[0]}" deep="${all_layers[-1]}"
 threads=$((($(nproc) + jobs - 1) / jobs))
 recipe+=(--data "$exp/data" --dump "$exp/dump" --train_jobs "$jobs")
-# Data that other options have made are made anew.
-is_made() { [[ "$(cat "$1/.made_with" 2>/dev/null)" == "$2" ]]; }
 
 if runs 1; then
   log "Ablation, stage 1: data"
-  made_with="layers $layers, run.sh $recipe_options"
-  if ! is_made "$exp/data" "$made_with"; then
-    "${recipe[@]}" --exp "$exp" --stage 0 --stop_stage 6 --layers "$layers" --shallow_layer "$shallow" --deep_layer "$deep"
-    echo "$made_with" >"$exp/data/.made_with"
-  fi
+  "${recipe[@]}" --exp "$exp" --stage 0 --stop_stage 6 --layers "$layers" --shallow_layer "$shallow" --deep_layer "$deep"
 fi
 
 if runs 2; then
@@ -95,13 +88,14 @@ fi
 # Train and evaluate a system for each pair of layers, from $1/text_only, with further options of run.sh.
 grid() {
   local folder="$1" cells=()
-  local systems_8 options=("${@:2}" --seed "${all_seeds[0]}" --exp "$folder")
+  local systems_8 conf options=("${@:2}" --seed "${all_seeds[0]}" --exp "$folder")
   mkdir -p "$exp/conf"
   for key in "${all_layers[@]}"; do
     for value in "${all_layers[@]}"; do
       cells+=("k${key}_v$value")
-      printf 'like: %s/conf/taste.yaml\nkey_layer: %s\nvalue_layers: [%s]\n' "$TASTE_ROOT" "$key" "$value" \
-        >"$exp/conf/k${key}_v$value.yaml"
+      conf="$exp/conf/k${key}_v$value.yaml"
+      [[ -f "$conf" ]] || # one written anew would count as changed
+        printf 'like: %s/conf/taste.yaml\nkey_layer: %s\nvalue_layers: [%s]\n' "$TASTE_ROOT" "$key" "$value" >"$conf"
     done
   done
   systems_8="text_only_continued ${cells[*]}"
@@ -120,16 +114,14 @@ fi
 if runs 6 && [[ -n "$unit_layer" ]]; then
   log "Ablation, stage 6: the same with units of layer $unit_layer"
   other=(--data "$exp/data_other_units" --kmeans_layer "$unit_layer")
-  made_with="units of layer $unit_layer, $(cat "$exp/data/.made_with")"
-  if ! is_made "$exp/data_other_units" "$made_with"; then
-    for folder in "$exp"/data/*/; do
-      set="$(basename "$folder")"
-      mkdir -p "$exp/data_other_units/$set"
-      find "$folder" -maxdepth 1 ! -type d ! -name utt2s3 ! -name units.json -exec cp -P {} "$exp/data_other_units/$set" \;
-    done
-    "${recipe[@]}" "${other[@]}" --exp "$exp/grid_other_units" --stage 5 --stop_stage 5
-    echo "$made_with" >"$exp/data_other_units/.made_with"
-  fi
+  for folder in "$exp"/data/*; do
+    other_folder="$exp/data_other_units/$(basename "$folder")"
+    readarray -d '' tables < <(find "$folder" -maxdepth 1 ! -type d ! -name utt2s3 ! -name units.json -print0)
+    mkdir -p "$other_folder"
+    local/step.py 6 "$other_folder" copy --exp "$exp" --inputs "${tables[@]}" \
+      --outputs "${tables[@]/#"$folder"/"$other_folder"}" -- cp -P "${tables[@]}" "$other_folder"
+  done
+  "${recipe[@]}" "${other[@]}" --exp "$exp/grid_other_units" --stage 5 --stop_stage 5
   "${recipe[@]}" "${other[@]}" --stage 7 --stop_stage 7 --seed "${all_seeds[0]}" --exp "$exp/grid_other_units"
   grid "$exp/grid_other_units" "${other[@]}"
 fi

@@ -18,10 +18,11 @@ from taste.edit_table import VARIANTS
 from taste.editing import BEFORE, EDITS
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
+from taste.reconstruction import TOPLINE
 from taste.report.pictures import data_uri
+from taste.scores.table import ORIGINAL
 from taste.tables import read_table
 
-ORIGINAL, TOPLINE = "original", "topline"
 EDIT_ROWS = {
     ORIGINAL: "recording",
     BEFORE: "its own tokens",

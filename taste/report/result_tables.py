@@ -12,9 +12,11 @@ from taste.bootstrap import bootstrap_of_sums
 from taste.edit_table import COLUMNS, edit_rows, edits_in_words
 from taste.evaluation import Score
 from taste.free_running import duration_correlation, load_spoken
+from taste.reconstruction import TOPLINE
 from taste.report.table import EMPTY, Cell, Column, Table, decimals, figure_cell
 from taste.results import BASELINES, compare, load_scores, scores_path
 from taste.results_tables import hyperparameters
+from taste.scores.table import ORIGINAL
 
 ACCURACY = (
     Column("loss", "nats a unit", "lower", "Cross-entropy, the end of speech counted as a unit."),
@@ -175,7 +177,7 @@ def score_table(scores: Mapping[str, Any], test_set: str) -> Table:
     utts = {figure["utts"] for values in rows.values() for figure in values.values() if figure}
     several = f"{min(utts):,} to {max(utts):,}" if len(utts) > 1 else f"{max(utts, default=0):,}"
     caption = f"{test_set}, {several} utterances a figure"
-    return Table(caption, columns, filled, references=("original", "topline"))
+    return Table(caption, columns, filled, references=(ORIGINAL, TOPLINE))
 
 
 def edit_table(edits: Mapping[str, Any]) -> Table:

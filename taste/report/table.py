@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,8 @@ def figure_cell(figure: Mapping[str, Any], digits: int, key: str = "mean", sign:
     """A figure with its interval, where it has one.
 
     Args:
-        figure: the figure under `key`, and the interval's ends `low` and `high`; None of a figure of the whole set.
+        figure: the figure under `key`, and the interval's ends `low` and `high`; None of a figure of the whole set, NaN
+            of one utterance.
         digits: decimals.
         sign: "+" to show the sign of positive figures.
     """
@@ -91,6 +93,6 @@ def figure_cell(figure: Mapping[str, Any], digits: int, key: str = "mean", sign:
     def shown(number: float) -> str:
         return f"{number:{sign}.{digits}f}".replace("-", "−")
 
-    has_interval = figure["low"] is not None
+    has_interval = figure["low"] is not None and math.isfinite(figure["low"])
     interval = f"{shown(figure['low'])} to {shown(figure['high'])}" if has_interval else ""
     return Cell(shown(figure[key]), figure[key], interval)

@@ -1,0 +1,85 @@
+"""`exp/run.jsonl`: what a recipe ran, a line a step."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from taste.files import read_json_lines
+from taste.provenance import command_line, provenance
+
+FILE = "run.jsonl"
+RUN = "TASTE_RUN"  # environment variable: the command line of the recipe's run.sh
+
+
+class RunRecord:
+    """One command, from its start to its end."""
+
+    def __init__(self, stage: str, step: str, command: Sequence[str]) -> None:
+        """Begin; `step` says which part of the stage it is."""
+        self.start = time.monotonic()
+        self.record = {
+            **provenance(),
+            "stage": stage,
+            "step": step,
+            "run": os.environ.get(RUN, ""),
+            "command": command_line(command),
+            "host": socket.gethostname(),
+        }
+
+    def write(self, exp_dir: Path, status: int, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Append the record to `exp_dir/run.jsonl`; lines of steps that end at the same time do not mix.
+
+        Args:
+            status: exit status of the command.
+            inputs: files with their states, as `taste.steps` has them.
+            outputs: likewise.
+        """
+        seconds = round(time.monotonic() - self.start, 1)
+        record = {**self.record, "seconds": seconds, "status": status, "inputs": inputs, "outputs": outputs}
+        exp_dir.mkdir(parents=True, exist_ok=True)
+        with open(exp_dir / FILE, "a", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def run_table(exp_dir: Path) -> list[list[str]]:
+    """What a recipe ran, for people.
+
+    Returns:
+        The header and a row a command: when it started (local time), stage, step, exit status, duration, host, commit
+        and command.
+
+    Raises:
+        RecipeError: nothing has been run.
+    """
+    header = ["started", "stage", "step", "status", "took", "host", "commit", "command"]
+    rows = [
+        [
+            datetime.fromisoformat(each["time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            each["stage"],
+            each["step"],
+            str(each["status"]),
+            duration(each["seconds"]),
+            each["host"],
+            each["commit"],
+            each["command"],
+        ]
+        for each in read_json_lines(exp_dir / FILE, "run.sh")
+    ]
+    return [header, *rows]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `4.2 s`, `3 min 20 s` or `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
