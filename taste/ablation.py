@@ -21,7 +21,7 @@ FREE_RUNNING = (
     "positions",
 )  # fmt: skip
 TOKENS = ("tokens_per_second", "bits_per_second", "entropy_per_second")
-REFERENCE = "text_only_continued"
+REFERENCE, BEST = "text_only_continued", "taste"
 
 
 def collect(exp_dir: Path, seeds: Sequence[int], layers: Sequence[str]) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def collect(exp_dir: Path, seeds: Sequence[int], layers: Sequence[str]) -> dict[
         `{"seeds", "reference", "units", "systems": {NAME: {SET: {FIGURE: {"mean", "deviation", "values"}}}}, "grids"}`.
         Beside the figures of `results.json`, a set has `difference`, the loss minus the reference's: its `mean`, the
         `values` of each seed, each seed's 95 % `intervals` over utterances, and the interval `low` to `high` of the
-        mean over seeds; `duration_difference` and `relative_duration_difference` likewise; and `kept`, the share of
-        taste's gain in loss.
+        mean over seeds; `difference_from_taste`, `duration_difference` and `relative_duration_difference` likewise;
+        and `kept`, the share of taste's gain in loss.
 
     Raises:
         RecipeError: an experiment has not been evaluated, or differs from the others in its systems.
@@ -54,10 +54,12 @@ def collect(exp_dir: Path, seeds: Sequence[int], layers: Sequence[str]) -> dict[
             figures = over_seeds([result["systems"][name][test_set] for result in results])
             if name not in BASELINES:
                 figures |= differences(folders, name, test_set)
+                if BEST in results[0]["systems"]:
+                    figures["difference_from_taste"] = loss_difference(folders, name, BEST, test_set)
             systems[name][test_set] = figures
     for sets in systems.values():
         for test_set, figures in sets.items():
-            gain = systems.get("taste", {}).get(test_set, {}).get("difference", {}).get("mean")
+            gain = systems.get(BEST, {}).get(test_set, {}).get("difference", {}).get("mean")
             if gain and "difference" in figures:
                 figures["kept"] = figures["difference"]["mean"] / gain
     grids = {name: grid(exp_dir / name, layers) for name in ("grid", "grid_other_units") if (exp_dir / name).is_dir()}
@@ -94,16 +96,11 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 def differences(folders: Sequence[Path], name: str, test_set: str) -> dict[str, Any]:
     """A system's loss and correlations of durations minus the reference's, seed by seed and for the mean over seeds."""
-    scores = [
-        [load_scores(scores_path(folder, system, test_set)) for folder in folders] for system in (name, REFERENCE)
-    ]
     spoken = [
         [load_spoken(folder / system / "spoken" / test_set / "spoken.jsonl") for folder in folders]
         for system in (name, REFERENCE)
     ]
-    found = {"difference": with_intervals(*(compare(a, b) for a, b in zip(*scores, strict=True)))}
-    pooled = compare(*(mean_scores(each) for each in scores))
-    found["difference"] |= {"low": pooled["low"], "high": pooled["high"]}
+    found = {"difference": loss_difference(folders, name, REFERENCE, test_set)}
     for key, is_relative in (("duration_difference", False), ("relative_duration_difference", True)):
         if any(each.durations for each in spoken[0][0].values()):
             pairs = zip(*spoken, strict=True)
@@ -111,6 +108,14 @@ def differences(folders: Sequence[Path], name: str, test_set: str) -> dict[str, 
             pooled = compare_durations(*(together(each) for each in spoken), is_relative)
             found[key] |= {"low": pooled["low"], "high": pooled["high"]}
     return found
+
+
+def loss_difference(folders: Sequence[Path], name: str, other: str, test_set: str) -> dict[str, Any]:
+    """A system's loss minus another's, seed by seed and for the mean over seeds."""
+    scores = [[load_scores(scores_path(folder, system, test_set)) for folder in folders] for system in (name, other)]
+    pooled = compare(*(mean_scores(each) for each in scores))
+    values = with_intervals(*(compare(a, b) for a, b in zip(*scores, strict=True)))
+    return {**values, "low": pooled["low"], "high": pooled["high"]}
 
 
 def with_intervals(*comparisons: Mapping[str, float]) -> dict[str, Any]:

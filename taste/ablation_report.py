@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from taste.ablation import BEST
 from taste.ablation_charts import plot_bits, plot_grids, plot_systems, save
 from taste.attention_map import attention_of, plot_attention
 from taste.checkpoint import load_system
@@ -84,12 +85,12 @@ def loss_table(figures: Mapping[str, Any], test_set: str) -> str:
     """Teacher-forced figures of all systems."""
 
     def row(name: str, values: Mapping) -> list[str]:
-        difference = difference_in_words(values["difference"]) if "difference" in values else ""
-        is_reference = name == figures["reference"]
         columns = [pm(values["loss"]), pm(values["ppl"], 3), pm(values["top1"]), pm(values["top5"])]
-        return [name, *columns, "" if is_reference else difference]
+        for key, other in (("difference", figures["reference"]), ("difference_from_taste", BEST)):
+            columns.append(difference_in_words(values[key]) if key in values and name != other else "")
+        return [name, *columns]
 
-    header = ["system", "loss", "ppl", "top-1", "top-5", "loss minus the reference's"]
+    header = ["system", "loss", "ppl", "top-1", "top-5", "loss minus the reference's", "loss minus taste's"]
     return markdown_table(header, rows_of(figures, test_set, "loss", row))
 
 

@@ -47,7 +47,10 @@ def test_it_leaves_figures_tables_charts_and_maps(ablation):
     taste = figures["systems"]["taste"]["test"]
     assert len(taste["loss"]["values"]) == len(taste["difference"]["intervals"]) == 2
     assert taste["difference"]["low"] <= taste["difference"]["mean"] <= taste["difference"]["high"]
-    assert {"kept", "tokens", "free_running"} <= set(figures["systems"]["taste_rvq2"]["test"])
+    quantized = figures["systems"]["taste_rvq2"]["test"]
+    assert {"kept", "tokens", "free_running"} <= set(quantized)
+    lost = quantized["loss"]["mean"] - taste["loss"]["mean"]
+    assert quantized["difference_from_taste"]["mean"] == pytest.approx(lost)
     for grid in ("grid", "grid_other_units"):
         cells = figures["grids"][grid]["sets"]["test"]["difference"]
         assert len(cells) == 2 and all(len(row) == 2 for row in cells)

@@ -169,10 +169,12 @@ runs() {
 at_once() { xargs -P "$1" --process-slot-var=TASTE_TERMINAL_LINE -I '{}' "${@:2}" || exit 1; }
 # shellcheck disable=SC2086  # a list
 each_set() { printf '%s\n' $sets | at_once "$set_jobs" "$@"; }
+# Threads of each of $1 processes: two that both take all processors wait for each other at every matrix product.
+threads_of_each() { echo $((($(nproc) + $1 - 1) / $1)); }
 
 export TASTE_RUN="$command_line" # for the records in run.jsonl
 sets="train dev $test_parts"
-threads=$((($(nproc) + nj - 1) / nj))
+threads="$(threads_of_each $((nj * set_jobs)))"
 encoder_layers="${layers:-$shallow_layer $deep_layer}"
 sentencepiece_model=
 [[ "$token_type" != sentencepiece ]] || sentencepiece_model="$exp/sentencepiece.model"
@@ -282,7 +284,7 @@ fi
 training=(--cmd "$cuda_cmd" --system_confs "$system_confs" --sentencepiece_model "$sentencepiece_model"
   --pretrained_dir "$pretrained_dir" --model_config "$model_config" --train_config "$train_config" --seed "$seed"
   --device "$device" --num_processes "$num_processes" --num_nodes "$num_nodes"
-  --num_threads $((($(nproc) + train_jobs * num_processes - 1) / (train_jobs * num_processes))))
+  --num_threads "$(threads_of_each $((train_jobs * num_processes)))")
 # Train each of the systems $1 with the settings $2, from the system $3.
 train_systems() {
   # shellcheck disable=SC2086  # a list
@@ -313,7 +315,8 @@ if runs 10; then
   log "Stage 10: evaluation"
   readarray -t inputs < <(test_tables utt2s3 utt2token utt2word_tokens spk_emb.scp utt2words 'feats_*.scp')
   # shellcheck disable=SC2086
-  printf '%s\n' $systems | at_once "$train_jobs" "${step[@]}" "$exp" "{}_scores" \
+  printf '%s\n' $systems | at_once "$train_jobs" env OMP_NUM_THREADS="$(threads_of_each "$train_jobs")" \
+    "${step[@]}" "$exp" "{}_scores" \
     --inputs "$exp/{}"/{config.yaml,best.safetensors} "$data"/train/{utt2s3,utt2words} "${inputs[@]}" \
     --outputs "$exp/{}"/{eval,spoken,tokens} -- \
     local/evaluate.py "$exp/{}" --data_dir "$data" --train_set train --test_sets $test_parts --seed "$seed" \

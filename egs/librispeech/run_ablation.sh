@@ -59,7 +59,6 @@ read -ra all_layers <<<"$layers"
 read -ra all_systems <<<"$(echo "$systems" | tr '\n' ' ')"
 read -ra all_seeds <<<"$seeds"
 shallow="${all_layers[0]}" deep="${all_layers[-1]}"
-threads=$((($(nproc) + jobs - 1) / jobs))
 recipe+=(--data "$exp/data" --dump "$exp/dump" --train_jobs "$jobs")
 
 if runs 1; then
@@ -81,8 +80,9 @@ fi
 
 if runs 4; then
   log "Ablation, stage 4: evaluation"
-  OMP_NUM_THREADS="$threads" each_seed "${recipe[@]}" --stage 10 --stop_stage 10 --seed '{}' --exp "$exp/seed{}" \
-    --systems "text_only ${all_systems[*]}"
+  for seed in "${all_seeds[@]}"; do
+    "${recipe[@]}" --stage 10 --stop_stage 10 --seed "$seed" --exp "$exp/seed$seed" --systems "text_only ${all_systems[*]}"
+  done
 fi
 
 # Train and evaluate a system for each pair of layers, from $1/text_only, with further options of run.sh.

@@ -16,7 +16,9 @@ try:
 except ImportError:
     pesq_package = None  # it has no wheels and needs a compiler
 
-PESQ_MISSING = None if pesq_package else "needs the package pesq and a compiler: pip install -r requirements-pesq.txt"
+PESQ_MISSING = (
+    None if pesq_package else "it needs the package pesq and a compiler: pip install -r requirements-pesq.txt"
+)
 
 
 def mean_opinion(samples: np.ndarray) -> float:
