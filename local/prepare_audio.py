@@ -6,7 +6,7 @@ Utterances whose audio cannot be used are taken out of all its tables.
 
 import argparse
 
-from taste.data_dir_fix import fix_data_dir
+from taste.data_dir.fix import fix_data_dir
 from taste.errors import run_main
 from taste.options import true_or_false
 from taste.prepare_audio import prepare_audio

@@ -3,7 +3,7 @@
 
 import argparse
 
-from taste.data_dir_validate import validate_data_dir
+from taste.data_dir.validate import validate_data_dir
 from taste.errors import RecipeError, run_main
 from taste.librispeech import prepare_data
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taste.audio import MAX_SECONDS, read_audio
-from taste.data_dir import RECORDS, back_up, links, tables
+from taste.data_dir.contents import RECORDS, back_up, links, tables
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path
 from taste.progress import progress

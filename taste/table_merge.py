@@ -10,8 +10,8 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import TypeAlias
 
-from taste.data_dir import keyed_lines
-from taste.data_dir_validate import order_faults
+from taste.data_dir.contents import keyed_lines
+from taste.data_dir.validate import order_faults
 from taste.errors import RecipeError
 
 Pair: TypeAlias = "tuple[bytes, bytes | None, bytes | None]"  # an id, and its lines

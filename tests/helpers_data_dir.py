@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from taste.data_dir_validate import validate_data_dir
+from taste.data_dir.validate import validate_data_dir
 
 UTILS = Path(__file__).resolve().parents[1] / "utils"
 SIZES = {"ann": 5, "bob": 1, "joe": 8, "éva": 4}  # utterances of each speaker

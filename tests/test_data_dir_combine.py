@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from taste.data_dir_combine import combine_data
-from taste.data_dir_copy import Renaming, copy_data_dir
-from taste.data_dir_subset import subset_by_number
+from taste.data_dir.combine import combine_data
+from taste.data_dir.copy import Renaming, copy_data_dir
+from taste.data_dir.subset import subset_by_number
 from taste.errors import RecipeError
 from tests.helpers_data_dir import add_segments, contents, read, valid, write
 

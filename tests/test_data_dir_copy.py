@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from taste.data_dir_copy import Renaming, copy_data_dir
-from taste.data_dir_speed import command_at_speed, perturb_data_dir_speed
+from taste.data_dir.copy import Renaming, copy_data_dir
+from taste.data_dir.speed import command_at_speed, perturb_data_dir_speed
 from taste.errors import RecipeError
 from tests.helpers_data_dir import add_segments, contents, read, valid, write
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from taste.data_dir_fix import fix_data_dir
-from taste.data_dir_split import split_data
-from taste.data_dir_validate import validate_data_dir
+from taste.data_dir.fix import fix_data_dir
+from taste.data_dir.split import split_data
+from taste.data_dir.validate import validate_data_dir
 from taste.errors import RecipeError
 from tests.helpers_data_dir import SIZES, add_segments, contents, read, repeat, valid, write
 

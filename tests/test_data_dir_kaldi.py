@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taste.data_dir_split import split_data
-from taste.data_dir_validate import validate_data_dir
+from taste.data_dir.split import split_data
+from taste.data_dir.validate import validate_data_dir
 from tests.helpers_data_dir import add_segments, contents, make_data_dir, read, repeat, tool, write
 
 pytestmark = pytest.mark.skipif("KALDI_ROOT" not in os.environ, reason="KALDI_ROOT is not set: no Kaldi here")

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from taste.archives import ArchiveWriter
-from taste.data_dir_lengths import make_utt2dur, make_utt2num_frames
+from taste.data_dir.lengths import make_utt2dur, make_utt2num_frames
 from taste.errors import RecipeError
 from taste.tables import read_table
 from tests.helpers_data_dir import add_audio, add_segments, read, valid, write

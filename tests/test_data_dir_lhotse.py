@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from taste.data_dir_lengths import make_utt2dur
-from taste.data_dir_speed import perturb_data_dir_speed
+from taste.data_dir.lengths import make_utt2dur
+from taste.data_dir.speed import perturb_data_dir_speed
 from tests.helpers_data_dir import add_audio, read, write
 
 LHOTSE = Path(sys.executable).with_name("lhotse")

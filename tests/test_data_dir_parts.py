@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from taste.data_dir_split import balanced_bounds, split_data
-from taste.data_dir_subset import spread, subset_by_list, subset_by_number
+from taste.data_dir.split import balanced_bounds, split_data
+from taste.data_dir.subset import spread, subset_by_list, subset_by_number
 from taste.errors import RecipeError
 from tests.helpers_data_dir import SIZES, read, valid, write
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_copy import Renaming, copy_data_dir
-from taste.data_dir_validate import exit_if_invalid
+from taste.data_dir.copy import Renaming, copy_data_dir
+from taste.data_dir.validate import exit_if_invalid
 from taste.errors import run_main
 from taste.options import exit_with_usage, kaldi_options
 

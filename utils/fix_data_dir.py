@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_fix import fix_data_dir
+from taste.data_dir.fix import fix_data_dir
 from taste.errors import run_main
 from taste.options import exit_with_usage
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_split import split_data
+from taste.data_dir.split import split_data
 from taste.errors import run_main
 from taste.options import exit_with_usage, positive_int
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_subset import WAYS, subset_by_list, subset_by_number
+from taste.data_dir.subset import WAYS, subset_by_list, subset_by_number
 from taste.errors import run_main
 from taste.options import exit_with_usage, positive_int
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_validate import OPTIONS, exit_if_invalid
+from taste.data_dir.validate import OPTIONS, exit_if_invalid
 from taste.errors import run_main
 from taste.options import exit_with_usage
 

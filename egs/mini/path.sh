@@ -1,1 +1,4 @@
-../librispeech/path.sh
+# shellcheck shell=bash
+# Environment and paths; to be sourced from the recipe's directory.
+# shellcheck source=path.sh
+. ../../path.sh

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_lengths import make_utt2dur
+from taste.data_dir.lengths import make_utt2dur
 from taste.errors import run_main
 from taste.options import exit_with_usage, kaldi_options, positive_float, positive_int
 

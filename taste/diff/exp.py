@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from taste.diff.values import field_changes
 from taste.errors import RecipeError
 from taste.files import read_json
-from taste.value_diff import field_changes
 
 
 def read_config(path: Path) -> Any:

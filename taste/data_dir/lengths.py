@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from taste.data_dir import require_data_dir
+from taste.data_dir.contents import require_data_dir
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.options import positive_float
 from taste.progress import progress

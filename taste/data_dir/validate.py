@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
-from taste.data_dir import (
+from taste.data_dir.contents import (
     PARTIAL,
     blocks,
     is_ascending,

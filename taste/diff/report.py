@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from taste.data_dir_diff import DataDirDiff, DiffOptions, Listed, TableDiff, diff_data_dirs
+from taste.diff.data_dir import DataDirDiff, DiffOptions, Listed, TableDiff, diff_data_dirs
+from taste.diff.exp import ExpDiff, diff_exp_dirs, exp_files
+from taste.diff.values import change_in_words
 from taste.errors import RecipeError
-from taste.exp_diff import ExpDiff, diff_exp_dirs, exp_files
-from taste.value_diff import change_in_words
 
 SAME, DIFFERENT, TROUBLE = range(3)  # exit statuses, as diff's
 DATA_DIRS = ("utt2spk", "*/utt2spk", "data/*/utt2spk")  # in a data directory, in `data`, in a recipe's directory

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from taste.data_dir import keyed_lines, read_utt2spk, require_data_dir, second_fields, show, utt2spk_to_spk2utt
-from taste.data_dir_parts import write_parts
+from taste.data_dir.contents import keyed_lines, read_utt2spk, require_data_dir, second_fields, show, utt2spk_to_spk2utt
+from taste.data_dir.parts import write_parts
 from taste.errors import RecipeError
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
-from taste.data_dir import (
+from taste.data_dir.contents import (
     PARTIAL,
     RECORDS,
     keyed_lines,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
-from taste.data_dir import RECORDS, links, read_utt2spk, require_data_dir, tables
-from taste.data_dir_parts import write_parts
+from taste.data_dir.contents import RECORDS, links, read_utt2spk, require_data_dir, tables
+from taste.data_dir.parts import write_parts
 from taste.errors import RecipeError
 
 

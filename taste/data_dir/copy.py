@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taste.data_dir import (
+from taste.data_dir.contents import (
     RECORDS,
     back_up,
     blocks,
@@ -23,7 +23,7 @@ from taste.data_dir import (
     tables,
     utt2spk_to_spk2utt,
 )
-from taste.data_dir_parts import copy_records_and_links
+from taste.data_dir.parts import copy_records_and_links
 from taste.errors import RecipeError
 from taste.files import atomic_path
 

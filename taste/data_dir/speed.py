@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from taste.data_dir import RECORDS, links, tables
-from taste.data_dir_copy import Renaming, Renamings, require_other_dir, set_aside_others, write_renamed
-from taste.data_dir_fix import fix_data_dir
-from taste.data_dir_lengths import make_utt2dur
+from taste.data_dir.contents import RECORDS, links, tables
+from taste.data_dir.copy import Renaming, Renamings, require_other_dir, set_aside_others, write_renamed
+from taste.data_dir.fix import fix_data_dir
+from taste.data_dir.lengths import make_utt2dur
 from taste.errors import RecipeError
 from taste.files import atomic_path
 from taste.options import positive_float

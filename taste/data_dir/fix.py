@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
-from taste.data_dir import (
+from taste.data_dir.contents import (
     PARTIAL,
     back_up,
     file_lines,
@@ -25,7 +25,7 @@ from taste.data_dir import (
     utt2spk_to_spk2utt,
     write_lines,
 )
-from taste.data_dir_validate import MAY_HOLD_TABS, ODD_SPACE, PRINTABLE, form_of, read_ids
+from taste.data_dir.validate import MAY_HOLD_TABS, ODD_SPACE, PRINTABLE, form_of, read_ids
 from taste.errors import RecipeError
 from taste.files import atomic_path
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from taste.data_dir import (
+from taste.data_dir.contents import (
     PARTIAL,
     file_lines,
     is_ascending,
@@ -25,8 +25,8 @@ from taste.data_dir import (
     tables,
     utt2spk_to_spk2utt,
 )
-from taste.data_dir_copy import require_other_dir, set_aside_others
-from taste.data_dir_fix import fix_data_dir
+from taste.data_dir.copy import require_other_dir, set_aside_others
+from taste.data_dir.fix import fix_data_dir
 from taste.errors import RecipeError
 from taste.files import atomic_path, read_json
 from taste.units.record import PROPERTIES
