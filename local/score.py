@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from taste.errors import run_main
+from taste.evaluation.tables import write_report
 from taste.options import positive_int
 from taste.precision import check_device
-from taste.results_tables import write_report
 from taste.scores.scoring import Settings, score_systems
 from taste.scores.table import score_table
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from whisper.model import ModelDimensions, Whisper
 
 from taste.model.lm import CosyVoiceLM
-from taste.whisper_weights import load_whisper
+from taste.whisper.weights import load_whisper
 from tests.helpers import model_config
 from tests.helpers_data_dir import make_data_dir
 from tests.helpers_recipe import prepare_small_recipe

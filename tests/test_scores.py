@@ -21,9 +21,9 @@ from taste.scores.speaker_similarity import Campplus3DSpeakerEncoder, cosine, lo
 from taste.scores.table import score_sections, score_table
 from taste.scores.transcription import Transcriber, Word, window
 from taste.scores.words import compare_durations, count_word_errors
-from taste.speaker import ResemblyzerEncoder
+from taste.speaker.encoders import ResemblyzerEncoder
 from taste.tables import read_table, write_table
-from taste.whisper_weights import load_whisper
+from taste.whisper.weights import load_whisper
 from tests.helpers_recipe import CORPUS
 
 RATE = 16000

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.cosyvoice_files import read_cosyvoice_files
+from taste.cosyvoice.files import read_cosyvoice_files
 from taste.errors import run_main
 from taste.options import exit_with_usage
 

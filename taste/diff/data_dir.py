@@ -11,11 +11,11 @@ from typing import Any
 
 from taste.data_dir.contents import RECORDS, kind_of, links, require_data_dir, tables
 from taste.data_dir.validate import dangling_links
+from taste.diff.merge import Pair, TableMerge
 from taste.diff.values import field_changes, value_diff
 from taste.errors import RecipeError
 from taste.files import read_json
 from taste.progress import progress
-from taste.table_merge import Pair, TableMerge
 from taste.units.record import first_difference
 
 

@@ -13,15 +13,15 @@ import numpy as np
 import soundfile
 
 from taste.audio import read_audio
+from taste.corpus.prepare_audio import to_speech
 from taste.errors import UtteranceError
-from taste.prepare_audio import to_speech
 from taste.scores.acoustics import Acoustics, analyse, compare
 from taste.scores.definitions import TOLERANCES_MS, Value, consistency
 from taste.scores.quality import PESQ_MISSING, intelligibility, mean_opinion, perceptual_quality
 from taste.scores.speaker_similarity import cosine
 from taste.scores.transcription import Transcriber, Transcript, is_audible
 from taste.scores.words import compare_durations, count_word_errors
-from taste.speaker import SpeakerEncoder
+from taste.speaker.encoders import SpeakerEncoder
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

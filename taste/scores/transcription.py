@@ -18,8 +18,8 @@ from whisper.tokenizer import get_tokenizer
 
 from taste.audio import SAMPLE_RATE
 from taste.precision import compute_dtype
-from taste.whisper_features import LAST, WINDOW_SAMPLES, encode
-from taste.whisper_weights import load_whisper
+from taste.whisper.features import LAST, WINDOW_SAMPLES, encode
+from taste.whisper.weights import load_whisper
 
 BATCH = 8
 WINDOWS = (10 * SAMPLE_RATE, 20 * SAMPLE_RATE, WINDOW_SAMPLES)
@@ -69,7 +69,7 @@ class Transcriber:
     def __init__(
         self, name: str, pretrained_dir: str | Path, device: torch.device, max_tokens: int = MAX_TOKENS
     ) -> None:
-        """Load the model `name`, see `taste.whisper_weights.load_whisper`.
+        """Load the model `name`, see `taste.whisper.weights.load_whisper`.
 
         Args:
             max_tokens: longer transcripts are cut; what goes on so long is a hallucination.

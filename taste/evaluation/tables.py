@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from taste.edit_table import edit_sections
-from taste.editing import EDITS
+from taste.editing.edits import EDITS
+from taste.editing.table import edit_sections
+from taste.evaluation.results import BASELINES, compare, load_scores, scores_path
 from taste.figures import plot_losses, save_figure
 from taste.files import read_json, write_text
 from taste.markdown import markdown_table
-from taste.results import BASELINES, compare, load_scores, scores_path
 from taste.scores.table import SCORES, score_sections
 
 FREE_RUNNING = (

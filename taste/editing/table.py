@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taste.editing import EDITED, RANDOM
+from taste.editing.edits import EDITED, RANDOM
 from taste.markdown import markdown_table
 
 VARIANTS = {EDITED: "the donor's tokens", RANDOM: "random tokens"}

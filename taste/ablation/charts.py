@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from taste.evaluation.results import BASELINES
 from taste.figures import save_figure
-from taste.results import BASELINES
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -11,9 +11,9 @@ import yaml
 from torch import Tensor, nn
 
 from taste.checkpoint import load_torch
-from taste.distributed import Processes
 from taste.errors import RecipeError
 from taste.files import atomic_path
+from taste.training.distributed import Processes
 
 logger = logging.getLogger(__name__)
 STATE = "state.pt"

@@ -11,7 +11,7 @@ from taste.files import read_json
 from taste.model.joint import JointModel
 from taste.model.whisper_aggregator import WhisperAttentionAggregator, WhisperDecoder
 from taste.units.record import first_difference
-from taste.whisper_weights import load_whisper
+from taste.whisper.weights import load_whisper
 
 HEAD_BATCHES, HEAD_BATCH_UNITS = 20, 1000  # of the training set, to choose the head that follows the text
 

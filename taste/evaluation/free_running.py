@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torchaudio.functional import edit_distance
 
-from taste.bootstrap import bootstrap_of_sums
 from taste.dataset import UnitDataset
 from taste.errors import Skipped, UtteranceError
+from taste.evaluation.bootstrap import bootstrap_of_sums
+from taste.evaluation.unit_alignment import UnitAligner, read_words
 from taste.files import read_json_lines
 from taste.model.decoding import Limits
 from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
-from taste.unit_alignment import UnitAligner, read_words
 
 
 @dataclass

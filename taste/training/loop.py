@@ -17,21 +17,21 @@ from torch.nn.parallel import DistributedDataParallel
 from taste.checkpoint import AVERAGE, BEST, LAST, average_weights, fit_weights, load_weights, save_tensors, save_weights
 from taste.config import Config, TrainConfig, save_config
 from taste.dataset import UnitDataset
-from taste.distributed import Processes, processes
 from taste.errors import RecipeError
-from taste.evaluation import evaluate, total
+from taste.evaluation.teacher_forced import evaluate, total
 from taste.files import read_json, write_json, write_text
 from taste.hardware import hardware, peak_memory_bytes
-from taste.initialization import initialize
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
 from taste.model.transformer import length_mask
-from taste.optimization import learning_rate_factor, make_optimizer, set_learning_rate
 from taste.precision import check_device, compute_dtype
 from taste.progress import progress
 from taste.provenance import provenance
-from taste.training_log import TrainingLog
-from taste.training_state import STATE, Progress, restore_state, save_state
+from taste.training.distributed import Processes, processes
+from taste.training.initialization import initialize
+from taste.training.log import TrainingLog
+from taste.training.optimization import learning_rate_factor, make_optimizer, set_learning_rate
+from taste.training.state import STATE, Progress, restore_state, save_state
 
 logger = logging.getLogger(__name__)
 QUANTIZER_VECTORS = 20_000  # that a quantizer begins from

@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 
 from taste.errors import RecipeError
+from taste.evaluation.results import BASELINES, compare, load_scores, scores_path
 from taste.files import read_json
 from taste.markdown import markdown_table
-from taste.results import BASELINES, compare, load_scores, scores_path
 from taste.units.record import first_difference
 
 KEYS = {"loss": "loss", "ppl": "ppl", "top1": "top-1", "top5": "top-5", "top1_change": "top-1 at a change"}

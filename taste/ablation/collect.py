@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from taste.errors import RecipeError
-from taste.evaluation import Score
+from taste.evaluation.free_running import Spoken, compare_durations, load_spoken
+from taste.evaluation.results import BASELINES, compare, load_scores, scores_path
+from taste.evaluation.teacher_forced import Score
 from taste.files import read_json
-from taste.free_running import Spoken, compare_durations, load_spoken
-from taste.results import BASELINES, compare, load_scores, scores_path
 
 TEACHER_FORCED = ("loss", "ppl", "top1", "top5", "top1_change", "acc")
 FREE_RUNNING = (

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from taste.bootstrap import bootstrap_of_sums
 from taste.checkpoint import load_system
 from taste.config import load_config
 from taste.dataset import UnitDataset
-from taste.encoder_layers import require_same_encoder
 from taste.errors import RecipeError
-from taste.evaluation import Score, UnitCounts, evaluate, score_record, total
+from taste.evaluation.bootstrap import bootstrap_of_sums
+from taste.evaluation.free_running import compare_with_recording, make_aligner, speak, spoken_record, summary
+from taste.evaluation.teacher_forced import Score, UnitCounts, evaluate, score_record, total
+from taste.evaluation.unit_alignment import UnitAligner
 from taste.files import read_json, read_json_lines, write_json, write_json_lines
-from taste.free_running import compare_with_recording, make_aligner, speak, spoken_record, summary
 from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
 from taste.provenance import commit
 from taste.tables import write_table
 from taste.taste_tokens import TABLE, check_record, token_figures, tokenize, write_tokens
-from taste.unit_alignment import UnitAligner
 from taste.units.record import first_difference, require_same_units
+from taste.whisper.layers import require_same_encoder
 
 BASELINES = ("unigram", "copy previous unit")
 FIGURES = "eval/figures.json"  # of a system

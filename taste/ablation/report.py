@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from taste.ablation import BEST
-from taste.ablation_charts import plot_bits, plot_grids, plot_systems, save
+from taste.ablation.charts import plot_bits, plot_grids, plot_systems, save
+from taste.ablation.collect import BEST
 from taste.attention_map import attention_of, plot_attention
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
+from taste.evaluation.results import BASELINES
+from taste.evaluation.tables import units_in_words
 from taste.files import write_text
 from taste.markdown import markdown_table
-from taste.results import BASELINES
-from taste.results_tables import units_in_words
 from taste.tables import read_table
 
 

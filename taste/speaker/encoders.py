@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torchaudio.compliance.kaldi import fbank
 from torchaudio.transforms import MelSpectrogram
 
-from taste import campplus
 from taste.archives import ArchiveWriter
 from taste.audio import SAMPLE_RATE, read_speech
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path, require, sha256, write_json
 from taste.progress import progress
 from taste.registry import fetch_wheel_member
+from taste.speaker import campplus
 from taste.tables import read_table
 
 BACKENDS = ("campplus", "resemblyzer")
