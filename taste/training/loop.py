@@ -117,6 +117,8 @@ def _train(
         done.seconds = time.monotonic() - start
         save_state(system_dir, save_config(config), done, model, optimizer, group)
 
+    if log:
+        save_weights(system_dir / LAST, model)
     result = {
         "best": done.best,
         "average": average_of_best(done, model, dev_set, settings, system_dir, group, dtype),
@@ -310,7 +312,7 @@ def note_faults(done: Progress, is_finite: bool, batches: list[Batch], group: Pr
 def end_epoch(
     done: Progress, figures: dict, model: nn.Module, settings: TrainConfig, system_dir: Path, log: TrainingLog | None
 ) -> None:
-    """Keep the weights of the last, the best and the epochs to be averaged, and move on to the next epoch.
+    """Keep the weights of the best and of the epochs to be averaged, and move on to the next epoch.
 
     Args:
         log: None in the processes that write nothing.
@@ -325,7 +327,6 @@ def end_epoch(
     dropped = worst_first[: len(worst_first) - settings.average_epochs]
     if log:
         log.epoch(record)
-        save_weights(system_dir / LAST, model)
         if is_better:
             save_weights(system_dir / BEST, model)
         if name not in dropped:

@@ -51,7 +51,7 @@ def save_state(
     state = {
         "config": config,
         "progress": asdict(progress),
-        "model": model.state_dict(),
+        "model": _changing(model),
         "optimizer": optimizer.state_dict(),
         "random": random_states,
     }
@@ -89,7 +89,9 @@ def restore_state(
             f"{path} belongs to an unfinished training with other settings: {', '.join(differences[:3])}; give those "
             "again to go on with it, or remove the file to train from the start"
         )
-    model.load_state_dict(state["model"])
+    with torch.no_grad():
+        for name, tensor in _changing(model).items():
+            tensor.copy_(state["model"][name])
     optimizer.load_state_dict(state["optimizer"])
     progress = Progress(**state["progress"])
     if len(state["random"]) == processes.count:
@@ -98,6 +100,13 @@ def restore_state(
         logger.warning("%d processes go on where %d were: random numbers differ", processes.count, len(state["random"]))
         torch.manual_seed(progress.step * processes.count + processes.rank)
     return progress
+
+
+def _changing(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes of a model; the rest, of an aggregator made of Whisper's decoder nearly all, stays as it is
+    made at the start."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {**trained, **dict(model.named_buffers())}
 
 
 def _differences(before: str, now: str) -> list[str]:
