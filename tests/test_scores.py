@@ -86,7 +86,7 @@ def test_transcripts_and_word_times(transcriber):
         starts = np.array([word.start for word in each.words])
         assert (np.diff(starts) >= 0).all()
         if len(starts) == len(true) // 3:
-            assert np.median(np.abs(starts - np.array(true[1::3], float))) < 0.15
+            assert np.median(np.abs(starts - np.array(true[1::3], float))) < 0.2  # of tiny.en, whatever the window
 
 
 def test_words_and_their_times_are_whispers_own(transcriber, pretrained_dir):
