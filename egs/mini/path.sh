@@ -1,4 +1,1 @@
-# shellcheck shell=bash
-# Environment and paths; to be sourced from the recipe's directory.
-# shellcheck source=path.sh
-. ../../path.sh
+../librispeech/path.sh
