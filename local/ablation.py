@@ -4,9 +4,9 @@
 import argparse
 from pathlib import Path
 
-from taste.ablation import collect
-from taste.ablation_report import draw_attention, write_report
-from taste.analysis import fill
+from taste.ablation.analysis import fill
+from taste.ablation.collect import collect
+from taste.ablation.report import draw_attention, write_report
 from taste.errors import run_main
 from taste.files import write_json, write_text
 from taste.tables import read_table

@@ -3,7 +3,7 @@
 
 import argparse
 
-from taste.cosyvoice_assets import check_cosyvoice_dir
+from taste.cosyvoice.assets import check_cosyvoice_dir
 from taste.errors import run_main
 
 

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from taste.errors import run_main
-from taste.seeds import seed_tables
+from taste.evaluation.seeds import seed_tables
 
 
 def main() -> None:

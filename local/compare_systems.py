@@ -5,8 +5,8 @@ import argparse
 from pathlib import Path
 
 from taste.errors import run_main
+from taste.evaluation.results import compare, load_scores
 from taste.markdown import markdown_table
-from taste.results import compare, load_scores
 
 
 def main() -> None:

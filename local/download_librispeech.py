@@ -3,8 +3,8 @@
 
 import argparse
 
+from taste.corpus.openslr import MD5, URL, download_parts
 from taste.errors import run_main
-from taste.openslr import MD5, URL, download_parts
 from taste.options import true_or_false
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from taste.edit_table import edit_sections
-from taste.edited_speech import edit_set
+from taste.editing.speech import edit_set
+from taste.editing.table import edit_sections
 from taste.errors import run_main
 from taste.model.sampling import Sampling
 from taste.unit2wav.loading import VOCODERS, load_vocoder

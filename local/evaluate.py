@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from taste.errors import run_main
+from taste.evaluation.results import evaluate_system
 from taste.model.sampling import KINDS, Sampling
-from taste.results import evaluate_system
 
 
 def main() -> None:

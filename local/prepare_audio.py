@@ -6,10 +6,10 @@ Utterances whose audio cannot be used are taken out of all its tables.
 
 import argparse
 
-from taste.data_dir_fix import fix_data_dir
+from taste.corpus.prepare_audio import prepare_audio
+from taste.data_dir.fix import fix_data_dir
 from taste.errors import run_main
 from taste.options import true_or_false
-from taste.prepare_audio import prepare_audio
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     before, after = fix_data_dir(args.data_dir)
     print(f"{args.data_dir}: {after} of {before} utterances can be used")
     if args.figure:
-        from taste.mel_figure import mel_figure  # seconds to import, for one of the sets
+        from taste.corpus.mel_figure import mel_figure  # seconds to import, for one of the sets
 
         mel_figure(args.data_dir, args.figure, args.allow_pipes)
 

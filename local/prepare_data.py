@@ -3,9 +3,9 @@
 
 import argparse
 
-from taste.data_dir_validate import validate_data_dir
+from taste.corpus.librispeech import prepare_data
+from taste.data_dir.validate import validate_data_dir
 from taste.errors import RecipeError, run_main
-from taste.librispeech import prepare_data
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 
 import argparse
 
-from taste.cosyvoice_assets import prepare_cosyvoice
+from taste.cosyvoice.assets import prepare_cosyvoice
 from taste.errors import run_main
-from taste.speaker import fetch_resemblyzer
-from taste.whisper_weights import load_whisper
+from taste.speaker.encoders import fetch_resemblyzer
+from taste.whisper.weights import load_whisper
 
 
 def main() -> None:

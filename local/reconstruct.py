@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 11: waveforms of the recordings' own units (topline) and of the units that systems sampled in stage 10."""
+"""Stage 11: waveforms of the recordings' own units (topline) or of the units that a system sampled in stage 10."""
 
 import argparse
 from pathlib import Path
@@ -14,8 +14,7 @@ from taste.unit2wav.loading import VOCODERS, load_vocoder
 def main() -> None:
     """Parse the options and reconstruct."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("exp_dir", type=Path, help="directory of the systems, e.g. exp")
-    parser.add_argument("--systems", nargs="*", default=[], help="names of systems in exp_dir, beside the topline")
+    parser.add_argument("row_dir", type=Path, help="exp/topline, or that of a system")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="parent of the sets (default: data)")
     parser.add_argument("--test_sets", nargs="+", required=True, help="names of the sets")
     parser.add_argument("--vocoder", choices=VOCODERS, default="griffinlim", help="(default: griffinlim)")
@@ -27,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     vocoder = load_vocoder(options.vocoder, options.vocoder_dir, torch.device(options.device), options.cosyvoice_code)
     data_dirs = [options.data_dir / name for name in options.test_sets]
-    reconstruct(options.exp_dir, options.systems, data_dirs, vocoder)
+    reconstruct(options.row_dir, data_dirs, vocoder)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import argparse
 from pathlib import Path
 
 from taste.errors import run_main
-from taste.results import collect_results
-from taste.results_tables import results_table, write_report
+from taste.evaluation.results import collect_results
+from taste.evaluation.tables import results_table, write_report
 
 
 def main() -> None:

@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 
 from taste.errors import run_main
+from taste.evaluation.tables import write_report
 from taste.options import positive_int
 from taste.precision import check_device
-from taste.results_tables import write_report
 from taste.scores.scoring import Settings, score_systems
 from taste.scores.table import score_table
-from taste.scores.transcription import Transcriber
 
 
 def main() -> None:
@@ -28,14 +27,16 @@ def main() -> None:
     parser.add_argument("--made_by", default="./run.sh", help="command to be quoted in RESULTS.md")
     parser.add_argument("--seed", type=int, default=1, help="of the drawing of utterances and the bootstrap")
     parser.add_argument("--device", default="cpu", help="of Whisper: cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that listen, with --device cpu (default: 1)")
     options = parser.parse_args()
 
-    settings = Settings(positive_int("--utts", options.utts) if options.utts else None, options.seed)
-    transcriber = Transcriber(options.asr_model, options.pretrained_dir, check_device(options.device))
+    utts = positive_int("--utts", options.utts) if options.utts else None
+    device = check_device(options.device)
     data_dirs = [options.data_dir / name for name in options.test_sets]
     scores = score_systems(
-        options.exp_dir, options.systems, data_dirs, transcriber, options.pretrained_dir, options.cosyvoice_dir,
-        settings, options.made_by,
+        options.exp_dir, options.systems, data_dirs, options.pretrained_dir, options.cosyvoice_dir,
+        Settings(options.asr_model, utts, options.seed), options.made_by, device,
+        options.jobs if device.type == "cpu" else 1,
     )  # fmt: skip
     for test_set in options.test_sets:
         print(f"\n{test_set}\n{score_table(scores, test_set)}")

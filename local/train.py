@@ -10,11 +10,11 @@ from pathlib import Path
 
 from taste.config import load_config
 from taste.dataset import UnitDataset
-from taste.encoder_layers import name_layers
 from taste.errors import run_main
 from taste.model_folder import keep_sentencepiece
-from taste.training import train
+from taste.training.loop import train
 from taste.units.record import require_same_units
+from taste.whisper.layers import name_layers
 
 
 def main() -> None:

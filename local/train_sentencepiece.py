@@ -4,7 +4,7 @@
 import argparse
 
 from taste.errors import run_main
-from taste.text_tokens import train_sentencepiece
+from taste.text.tokens import train_sentencepiece
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import argparse
 
 from taste.errors import run_main
 from taste.options import true_or_false
-from taste.speaker import BACKENDS, embed_data_dir, load_speaker_encoder
+from taste.speaker.encoders import BACKENDS, embed_data_dir, load_speaker_encoder
 
 
 def main() -> None:

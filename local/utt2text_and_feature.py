@@ -11,8 +11,8 @@ from taste.archives import STORAGE
 from taste.errors import run_main
 from taste.options import true_or_false
 from taste.precision import CHOICES
+from taste.text.tokens import TOKEN_TYPES
 from taste.text_and_features import FeatureOptions, write_text_and_features
-from taste.text_tokens import TOKEN_TYPES
 
 
 def main() -> None:

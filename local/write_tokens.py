@@ -11,10 +11,10 @@ import torch
 
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
-from taste.encoder_layers import require_same_encoder
 from taste.errors import run_main
 from taste.files import read_json
 from taste.taste_tokens import TABLE, token_figures, tokenize, write_tokens
+from taste.whisper.layers import require_same_encoder
 
 
 def main() -> None:

@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from taste.archives import read_array
 from taste.config import ModelConfig, codebooks_of, most_tokens
-from taste.encoder_layers import encoder_record, layers_of, scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
 from taste.model.batch import Batch, make_batch
 from taste.progress import progress
 from taste.shuffled_speech import other_utterances
 from taste.tables import SortedTable
+from taste.whisper.layers import encoder_record, layers_of, scp_name
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
@@ -9,6 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+WHAT_TO_DO = {
+    errno.ENOSPC: "make room on the disk, and run this again",
+    errno.EDQUOT: "make room on the disk, and run this again",
+    errno.EFBIG: "allow larger files (ulimit -f), and run this again",
+    errno.EACCES: "change its permissions, or work on a copy",
+    errno.EPERM: "change its permissions, or work on a copy",
+    errno.EROFS: "work on a copy on another disk",
+}
 
 
 class RecipeError(Exception):
@@ -77,8 +87,9 @@ def run_main(main: Callable[[], None], failure: int = 1) -> None:
         print(f"{name}: error: {error}", file=sys.stderr)
         sys.exit(failure)
     except OSError as error:
-        reason = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"{name}: error: {reason}", file=sys.stderr)
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        advice = f"; {WHAT_TO_DO[error.errno]}" if error.errno in WHAT_TO_DO else ""
+        print(f"{name}: error: {reason}{advice}", file=sys.stderr)
         sys.exit(failure)
     except KeyboardInterrupt:
         sys.exit(130)

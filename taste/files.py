@@ -17,7 +17,7 @@ from taste.errors import RecipeError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it is renamed to `path` when the block ends without an error.
 
-    The partial file ends in `.partial` and is removed when the block fails.
+    The partial file ends in `.partial` and is removed when the block fails. An error of the disk names `path` then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +25,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None:  # as where the disk is full
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from taste.checkpoint import BEST
 from taste.config import Config, load_config
+from taste.evaluation.tables import free_running_table, results_table, token_table, units_in_words
 from taste.files import read_json, write_text
-from taste.results_tables import free_running_table, results_table, token_table, units_in_words
 
 LIMITS = """- It was trained on the speech that `train` names, and sounds and tokenizes best on such. English only.
 - Text without speech-like form (digits, abbreviations, punctuation) was not in training; numbers are to be written as

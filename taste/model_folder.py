@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from taste.cosyvoice_assets import prepare_cosyvoice
+from taste.cosyvoice.assets import prepare_cosyvoice
 from taste.errors import RecipeError
 from taste.files import atomic_path, read_json, require, sha256, write_json
-from taste.speaker import SpeakerEncoder, load_speaker_encoder
-from taste.text_tokens import TextTokenizer, load_text_tokenizer
+from taste.speaker.encoders import SpeakerEncoder, load_speaker_encoder
+from taste.text.tokens import TextTokenizer, load_text_tokenizer
 from taste.unit2wav.loading import load_vocoder
 from taste.unit2wav.vocoder import Vocoder
 

@@ -22,20 +22,21 @@ TOPLINE = "topline"
 BATCH = 8  # utterances that the vocoder gets at a time
 
 
-def reconstruct(exp_dir: Path, systems: Sequence[str], data_dirs: Sequence[Path], vocoder: Vocoder) -> None:
-    """Write the waveforms of the topline and of systems: `exp_dir/<row>/wav/<set>/`, as `write_waveforms` does.
+def reconstruct(row_dir: Path, data_dirs: Sequence[Path], vocoder: Vocoder) -> None:
+    """Write the waveforms of a system or of the topline: `row_dir/wav/<set>/`, as `write_waveforms` does.
 
     Args:
-        systems: evaluated by stage 10, which keeps the units they sample in `exp_dir/<system>/spoken/<set>/utt2s3`.
+        row_dir: `exp/topline`, whose units are the recordings' own, or a system evaluated by stage 10, which keeps the
+            units it samples in `<system>/spoken/<set>/utt2s3`.
 
     Raises:
-        RecipeError: a system has not been evaluated, or the units are not the vocoder's.
+        RecipeError: the system has not been evaluated, or the units are not the vocoder's.
     """
     vocoder.check_units(require_same_units(data_dirs), str(data_dirs[0]))
     for data_dir in data_dirs:
-        spoken = {name: exp_dir / name / "spoken" / data_dir.name / "utt2s3" for name in systems}
-        for row, utt2s3 in {TOPLINE: data_dir / "utt2s3", **spoken}.items():
-            write_waveforms(require(utt2s3, "stage 10"), data_dir, exp_dir / row / "wav" / data_dir.name, vocoder)
+        units_dir = data_dir if row_dir.name == TOPLINE else row_dir / "spoken" / data_dir.name
+        utt2s3 = require(units_dir / "utt2s3", "stage 10")
+        write_waveforms(utt2s3, data_dir, row_dir / "wav" / data_dir.name, vocoder)
 
 
 def write_waveforms(utt2s3: Path, data_dir: Path, out_dir: Path, vocoder: Vocoder) -> None:

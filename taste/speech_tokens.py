@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from taste.editing import EDITED, Edit, replace_tokens, shared_words
+from taste.editing.edits import EDITED, Edit, replace_tokens, shared_words
 from taste.errors import RecipeError, UtteranceError
 
 OWN, DONOR = "own", "donor"
@@ -32,7 +32,7 @@ class SpeechTokens:
         embeddings: (tokens, dim) float32, `z` of a system without quantizer; None with one, and of text only.
         spk_emb: (dim,) float32, speaker embedding; of a recording in pieces the mean of theirs.
         pieces: how many text tokens each of the pieces has that were tokenized one by one; one piece up to 30 s.
-        probability: how well the text fits, as `taste.text_alignment.Alignment.probability`; the least of the pieces.
+        probability: how well the text fits, as `taste.text.alignment.Alignment.probability`; the least of the pieces.
     """
 
     utt: str

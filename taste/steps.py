@@ -25,7 +25,7 @@ from taste.run_records import RunRecord
 
 STARTED, COMPLETE = "started", "complete"
 # Options of commands that change how a step is done and not what comes out.
-MANNERS = ("cmd", "nj", "num_threads", "num_processes", "num_nodes", "made_by")
+MANNERS = ("cmd", "nj", "jobs", "num_threads", "num_processes", "num_nodes", "made_by")
 SHOWN = 3  # differences
 
 State = dict[str, Any]  # of a file: size, mtime_ns, sha256

@@ -13,14 +13,13 @@ import numpy as np
 
 from taste.archives import ArchiveWriter, check_storage, matrix_bytes
 from taste.audio import SAMPLE_RATE
-from taste.encoder_layers import scp_name
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import atomic_path, write_json
 from taste.precision import check_device, compute_dtype
 from taste.progress import progress
 from taste.tables import read_table, write_table
-from taste.text_tokens import load_text_tokenizer
-from taste.whisper_features import (
+from taste.text.tokens import load_text_tokenizer
+from taste.whisper.features import (
     FRAMES_PER_SECOND,
     WINDOW_SAMPLES,
     batches,
@@ -29,7 +28,8 @@ from taste.whisper_features import (
     frames_of,
     read_usable,
 )
-from taste.whisper_weights import load_whisper, whisper_record
+from taste.whisper.layers import scp_name
+from taste.whisper.weights import load_whisper, whisper_record
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class FeatureOptions:
     Attributes:
         whisper_model: name of the Whisper model whose encoder is run.
         pretrained_dir: holds its weights.
-        layers: encoder layers to write, as in `taste.whisper_features.check_layers`.
+        layers: encoder layers to write, as in `taste.whisper.features.check_layers`.
         deep_layer: the one of them that `feats_deep.scp` links to.
         shallow_layer: the one of them that `feats_shallow.scp` links to.
         storage: as in `taste.archives.STORAGE`.

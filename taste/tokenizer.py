@@ -23,7 +23,7 @@ from taste.archives import as_stored
 from taste.audio import MAX_SECONDS, SAMPLE_RATE, read_audio
 from taste.checkpoint import BEST, load_system
 from taste.config import Config
-from taste.encoder_layers import layers_of
+from taste.corpus.prepare_audio import as_stage_2_leaves
 from taste.errors import RecipeError, UtteranceError
 from taste.files import read_json, sha256
 from taste.model.batch import make_batch
@@ -32,18 +32,18 @@ from taste.model.joint import JointModel
 from taste.model.sampling import Sampling
 from taste.model_folder import load_packed_vocoder, load_recorded_speaker_encoder, load_recorded_tokenizer
 from taste.precision import check_device
-from taste.prepare_audio import as_stage_2_leaves
 from taste.progress import progress
 from taste.reconstruction import BATCH
-from taste.speaker import SpeakerEncoder
+from taste.speaker.encoders import SpeakerEncoder
 from taste.speech_tokens import SpeechTokens
 from taste.taste_tokens import has_quantizer, speech_of
-from taste.text_alignment import align
-from taste.text_tokens import TextTokenizer
-from taste.transcription import Passage, cut_into_pieces, spoken_form, transcribe
+from taste.text.alignment import align
+from taste.text.tokens import TextTokenizer
 from taste.unit2wav.vocoder import Vocoder
-from taste.whisper_features import check_length, encode
-from taste.whisper_weights import load_same_whisper
+from taste.whisper.features import check_length, encode
+from taste.whisper.layers import layers_of
+from taste.whisper.transcription import Passage, cut_into_pieces, spoken_form, transcribe
+from taste.whisper.weights import load_same_whisper
 
 logger = logging.getLogger(__name__)
 PRETRAINED_DIR = Path(__file__).resolve().parent.parent / "pretrained"  # where the recipe keeps public weights
@@ -114,7 +114,7 @@ class TasteTokenizer:
         Audio of up to 30 s is tokenized as one utterance, exactly as by stages 2 to 10; longer audio in pieces, which
         end where sentences do as Whisper hears them.
 
-        Times are those of `taste.text_alignment.align`, with its limits. A text that does not fit the audio is taken
+        Times are those of `taste.text.alignment.align`, with its limits. A text that does not fit the audio is taken
         all the same, with a warning where its probability is below 0.2, on the geometric mean over its tokens. On 20
         utterances of LibriSpeech, Whisper base gave their own texts 0.34 to 0.88, texts of other utterances up to 0.13,
         and texts that begin right and end as another utterance's 0.002 to 0.22.

@@ -10,8 +10,9 @@ from safetensors import safe_open
 from whisper.model import ModelDimensions, Whisper
 
 from taste.model.lm import CosyVoiceLM
-from taste.whisper_weights import load_whisper
+from taste.whisper.weights import load_whisper
 from tests.helpers import model_config
+from tests.helpers_data_dir import make_data_dir
 from tests.helpers_recipe import prepare_small_recipe
 
 GOLDEN = Path(os.environ.get("COSYVOICE_GOLDEN", Path(__file__).parent / "data" / "cosyvoice_lm_tiny.safetensors"))
@@ -82,3 +83,18 @@ def toy_pretrained_dir(toy_checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("pretrained")
     load_whisper("toy", path, str(toy_checkpoint))
     return path
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return make_data_dir(tmp_path / "data dir" / "train")
+
+
+@pytest.fixture
+def sox(tmp_path, monkeypatch):
+    """A sox that is on the PATH, which is all that making a directory of another speed asks of it."""
+    program = tmp_path / "bin" / "sox"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")

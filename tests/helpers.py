@@ -9,9 +9,9 @@ import torch
 from taste.archives import ArchiveWriter
 from taste.config import Config, ModelConfig, TrainConfig
 from taste.dataset import UnitDataset
+from taste.evaluation.results import collect_results, evaluate_system
 from taste.files import write_json
 from taste.model.sampling import Sampling
-from taste.results import collect_results, evaluate_system
 from taste.tables import write_table
 
 UNITS = 12

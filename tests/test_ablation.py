@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from taste.analysis import fill
+from taste.ablation.analysis import fill
 from taste.errors import RecipeError
 from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_dir
 from tests.test_recipe import SETTINGS

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from taste.cosyvoice_assets import FILES, check_cosyvoice_dir, prepare_cosyvoice
+from taste.cosyvoice.assets import FILES, check_cosyvoice_dir, prepare_cosyvoice
 from taste.errors import RecipeError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from taste.archives import ArchiveWriter, read_array
-from taste.cosyvoice_files import read_cosyvoice_files, write_cosyvoice_files
+from taste.cosyvoice.files import read_cosyvoice_files, write_cosyvoice_files
 from taste.errors import RecipeError
 from taste.files import read_json, sha256, write_json
 from taste.tables import read_int_table, read_table, write_table

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from taste.archives import ArchiveWriter
-from taste.data_dir import kind_of
-from taste.data_dir_diff import DiffOptions, diff_data_dirs
-from taste.diff_report import DIFFERENT, SAME, TROUBLE, DiffReport
+from taste.data_dir.contents import kind_of
+from taste.diff.data_dir import DiffOptions, diff_data_dirs
+from taste.diff.report import DIFFERENT, SAME, TROUBLE, DiffReport
 from taste.errors import RecipeError
 from taste.files import write_json
 from taste.tables import read_table, write_table
@@ -314,7 +314,7 @@ def test_memory_does_not_grow_with_the_units(tmp_path):
                 units.write(f"utt{i:05d} {line}{' 5' if side == 'b' and i == 2999 else ''}\n")
                 utt2spk.write(f"utt{i:05d} spk\n")
     code = (
-        "import resource, sys; from taste.data_dir_diff import *\n"
+        "import resource, sys; from taste.diff.data_dir import *\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "result = diff_data_dirs(sys.argv[1], sys.argv[2], DiffOptions())\n"
         "print(result.tables['utt2s3'].changed.count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

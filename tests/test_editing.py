@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from taste.edited_speech import summarize
-from taste.editing import BEFORE, EDITED, RANDOM, Edit, choose_edits, replace_tokens, shared_words
+from taste.editing.edits import BEFORE, EDITED, RANDOM, Edit, choose_edits, replace_tokens, shared_words
+from taste.editing.speech import summarize
 from taste.errors import UtteranceError
 from taste.tables import write_table
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from taste.errors import RecipeError, UtteranceError
-from taste.free_running import Spoken, compare_durations, correlation, duration_correlation, summary
+from taste.evaluation.free_running import Spoken, compare_durations, correlation, duration_correlation, summary
+from taste.evaluation.unit_alignment import UnitAligner, likeliest_path
 from taste.shuffled_speech import other_utterances
 from taste.tables import write_table
-from taste.unit_alignment import UnitAligner, likeliest_path
 
 RATE = 25
 VOCABULARY = {"one": [1, 2, 3], "two": [4, 5, 6], "three": [7, 8, 9]}  # the units of each third of a word; 0 is silence

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from taste.corpus.librispeech import prepare_data
 from taste.errors import RecipeError
-from taste.librispeech import prepare_data
 from taste.tables import read_table
 
 RATE = 16000

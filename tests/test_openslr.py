@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from taste import openslr
+from taste.corpus import openslr
 from taste.errors import RecipeError
 
 

@@ -10,12 +10,12 @@ import torch
 from taste.archives import ArchiveWriter
 from taste.checkpoint import AVERAGE, BEST, load_llm, load_system, load_weights, save_llm
 from taste.errors import RecipeError
-from taste.evaluation import evaluate, total
+from taste.evaluation.teacher_forced import evaluate, total
 from taste.files import read_json, write_json
 from taste.model.joint import JointModel
 from taste.model.lm import CosyVoiceLM
-from taste.optimization import learning_rate_of, make_optimizer
-from taste.training import FAULTY_UPDATES_IN_A_ROW, train
+from taste.training.loop import FAULTY_UPDATES_IN_A_ROW, train
+from taste.training.optimization import learning_rate_of, make_optimizer
 from tests.helpers import losses, make_data_dir, make_sets, model_config, open_sets, tiny_config
 
 CPU = torch.device("cpu")

@@ -3,9 +3,9 @@ import pytest
 import soundfile
 
 from taste.audio import SAMPLE_RATE, read_speech
+from taste.corpus.mel_figure import mel_figure
+from taste.corpus.prepare_audio import prepare_audio, to_speech
 from taste.errors import RecipeError
-from taste.mel_figure import mel_figure
-from taste.prepare_audio import prepare_audio, to_speech
 from taste.tables import read_table, write_table
 
 

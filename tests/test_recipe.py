@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from taste.data_dir_validate import validate_data_dir
+from taste.data_dir.validate import validate_data_dir
 from taste.tables import read_int_table, read_table
 from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_dir, run
 

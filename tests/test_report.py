@@ -18,7 +18,7 @@ from taste.report.page import write_page
 from taste.report.pictures import word_peaks
 from taste.report.table import EMPTY, Cell, Column, Table, decimals
 from taste.tables import read_table, write_table
-from taste.training import train
+from taste.training.loop import train
 from tests.helpers import evaluate_systems, make_data_dir, open_sets, tiny_config
 
 RATE = 16000

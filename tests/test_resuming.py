@@ -14,10 +14,10 @@ import torch
 
 from taste.checkpoint import AVERAGE, BEST, LAST
 from taste.config import load_config, save_config
-from taste.distributed import Processes
 from taste.errors import RecipeError
-from taste.training import train
-from taste.training_state import STATE
+from taste.training.distributed import Processes
+from taste.training.loop import train
+from taste.training.state import STATE
 from tests.helpers import losses, make_sets, open_sets, tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def config_file(data):
 
 def test_a_killed_training_ends_as_if_it_had_not_been(data, config_file):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["taste.training", "tests.helpers"])
+    context.set_forkserver_preload(["taste.training.loop", "tests.helpers"])
 
     def start(system):
         process = context.Process(target=run_training, args=(config_file, data, system))
@@ -80,7 +80,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(data, config_file):
 def test_an_unfinished_training_with_other_settings_is_not_overwritten(data, config_file, monkeypatch):
     config = load_config([config_file])
     sets = open_sets(data, config)
-    monkeypatch.setattr("taste.training.end_epoch", interrupt)
+    monkeypatch.setattr("taste.training.loop.end_epoch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config, *sets, data / "other", None, "cpu")
     other = load_config([config_file], ["warmup_steps=7", "learning_rates={lm: 0.5}"])
@@ -154,10 +154,10 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, nodes, processes_a
 def test_fewer_batches_than_processes_are_refused(data, tmp_path, monkeypatch):
     config = tiny_config(batches_per_update=1)
     sets = open_sets(data, config)
-    from taste import training
+    from taste.training import loop
 
     with pytest.raises(RecipeError, match="less than one for each of 2"):
-        training._train(config, *sets, tmp_path, None, None, Processes(0, 2, torch.device("cpu")))
+        loop._train(config, *sets, tmp_path, None, None, Processes(0, 2, torch.device("cpu")))
 
 
 def test_shares_are_even_and_complete():

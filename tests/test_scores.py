@@ -19,10 +19,11 @@ from taste.scores.quality import intelligibility, mean_opinion
 from taste.scores.scoring import Settings, choose, score_systems
 from taste.scores.speaker_similarity import Campplus3DSpeakerEncoder, cosine, load_other_encoder
 from taste.scores.table import score_sections, score_table
-from taste.scores.transcription import Transcriber, Word
+from taste.scores.transcription import Transcriber, Word, window
 from taste.scores.words import compare_durations, count_word_errors
-from taste.speaker import ResemblyzerEncoder
+from taste.speaker.encoders import ResemblyzerEncoder
 from taste.tables import read_table, write_table
+from taste.whisper.weights import load_whisper
 from tests.helpers_recipe import CORPUS
 
 RATE = 16000
@@ -85,20 +86,25 @@ def test_transcripts_and_word_times(transcriber):
         starts = np.array([word.start for word in each.words])
         assert (np.diff(starts) >= 0).all()
         if len(starts) == len(true) // 3:
-            assert np.median(np.abs(starts - np.array(true[1::3], float))) < 0.15
+            assert np.median(np.abs(starts - np.array(true[1::3], float))) < 0.2  # of tiny.en, whatever the window
 
 
-def test_word_times_are_whispers_own(transcriber):
-    """The decoder is given what the encoder made already; the times are those of the whole model."""
+def test_words_and_their_times_are_whispers_own(transcriber, pretrained_dir):
+    """In a window of 10 s, of which the decoder is given what the encoder made, all is as in Whisper's own of 30 s."""
     _, path, _ = corpus_utts(1)[0]
     samples = soundfile.read(path, dtype="float32")[0]
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(torch.from_numpy(samples)))
-    result = whisper.decode(transcriber.model, mel, transcriber.options)
-    own = find_alignment(transcriber.model, transcriber.tokenizer, result.tokens, mel, len(samples) // 160)
+    whole = load_whisper("tiny.en", pretrained_dir)
+    result = whisper.decode(whole, mel, transcriber.options)
+    own = find_alignment(whole, transcriber.tokenizer, result.tokens, mel, len(samples) // 160)
     (found,) = transcriber.transcribe([samples], word_times=True)
-    if transcriber.dtype == torch.float32:
-        assert [word.start for word in found.words] == [each.start for each in own if each.word.strip(" .,")]
     assert found.text == result.text
+    starts = [each.start for each in own if each.word.strip(" .,")]
+    assert [word.start for word in found.words] == pytest.approx(starts, abs=0.08)
+
+
+def test_half_of_the_window_is_silence():
+    assert [window(seconds * RATE) / RATE for seconds in (1, 5, 6, 11, 31)] == [10, 10, 20, 30, 30]
 
 
 def test_pitch_and_spectrum_after_warping():
@@ -186,7 +192,7 @@ def test_empty_and_missing_files(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory, transcriber, pretrained_dir):
+def experiment(tmp_path_factory, pretrained_dir):
     """Three utterances; a topline with little noise, and a system of which one is silent and one is missing."""
     root = tmp_path_factory.mktemp("scores")
     utts = corpus_utts(3)
@@ -213,8 +219,8 @@ def experiment(tmp_path_factory, transcriber, pretrained_dir):
     handler = logging.Handler()
     handler.emit = lambda record: warnings.append(record.getMessage())
     logging.getLogger("taste").addHandler(handler)
-    settings = Settings(None, 1)
-    scores = score_systems(root / "exp", ["taste"], [data], transcriber, pretrained_dir, None, settings, "./run.sh")
+    arguments = pretrained_dir, None, Settings("tiny.en", None, 1), "./run.sh", torch.device("cpu")
+    scores = score_systems(root / "exp", ["taste"], [data], *arguments, jobs=2)
     logging.getLogger("taste").removeHandler(handler)
     return root, [utt for utt, _, _ in utts], scores, warnings
 
@@ -263,8 +269,9 @@ def test_missing_utterances_are_named_and_counted(experiment):
     assert "scores of taste on test: left out 1 of 3 utterances, named above" in warnings
 
 
-def test_missing_waveforms_say_which_stage_makes_them(experiment, transcriber, pretrained_dir):
+def test_missing_waveforms_say_which_stage_makes_them(experiment, pretrained_dir):
     root, _, _, _ = experiment
-    arguments = [root / "data/test"], transcriber, pretrained_dir, None, Settings(None, 1), "./run.sh"
+    settings = Settings("tiny.en", None, 1)
+    arguments = [root / "data/test"], pretrained_dir, None, settings, "./run.sh", torch.device("cpu")
     with pytest.raises(RecipeError, match=r"exp/text_only/wav/test/wav\.json does not exist; stage 11 makes it"):
         score_systems(root / "exp", ["text_only"], *arguments)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from taste.archives import read_array
 from taste.errors import RecipeError, UtteranceError
 from taste.files import read_json
-from taste.speaker import GE2E, CampplusEncoder, ResemblyzerEncoder, embed_data_dir, load_speaker_encoder
+from taste.speaker.encoders import GE2E, CampplusEncoder, ResemblyzerEncoder, embed_data_dir, load_speaker_encoder
 from taste.tables import read_table, write_table
 from tests.helpers_cosyvoice import write_campplus
 

@@ -13,7 +13,7 @@ from taste.errors import RecipeError
 from taste.files import read_json
 from taste.tables import read_int_table, read_table, write_table
 from taste.text_and_features import FeatureOptions, check_space, write_text_and_features
-from taste.whisper_weights import whisper_record
+from taste.whisper.weights import whisper_record
 
 random = np.random.default_rng(0)
 

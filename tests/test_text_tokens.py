@@ -2,7 +2,7 @@ import pytest
 
 from taste.errors import RecipeError, UtteranceError
 from taste.tables import write_table
-from taste.text_tokens import load_text_tokenizer, train_sentencepiece
+from taste.text.tokens import load_text_tokenizer, train_sentencepiece
 
 SENTENCES = [
     "OUR NEIGHBOR SOLD NINE YELLOW PICTURES YESTERDAY",

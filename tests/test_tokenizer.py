@@ -14,27 +14,27 @@ import torch
 from taste import __main__ as command_line
 from taste.archives import as_stored
 from taste.checkpoint import load_system
+from taste.corpus.prepare_audio import prepare_audio
 from taste.dataset import UnitDataset
-from taste.editing import shared_words
+from taste.editing.edits import shared_words
 from taste.errors import RecipeError, UtteranceError, run_main
+from taste.evaluation.free_running import speak
 from taste.files import read_json, write_json
-from taste.free_running import speak
 from taste.model.sampling import Sampling
 from taste.model_card import write_model_card
 from taste.model_folder import keep_sentencepiece, pack_vocoder
-from taste.prepare_audio import prepare_audio
-from taste.speaker import embed_data_dir, load_speaker_encoder
+from taste.speaker.encoders import embed_data_dir, load_speaker_encoder
 from taste.speech_tokens import SpeechTokens
 from taste.tables import read_int_table, read_table, write_table
 from taste.taste_tokens import tokenize
+from taste.text.tokens import SentencePieceTokenizer, train_sentencepiece
 from taste.text_and_features import FeatureOptions, write_text_and_features
-from taste.text_tokens import SentencePieceTokenizer, train_sentencepiece
 from taste.token_formats import FORMATS, read_jsonl
 from taste.tokenizer import TasteTokenizer
-from taste.training import train
-from taste.transcription import Passage, cut_into_pieces, spoken_form
+from taste.training.loop import train
 from taste.unit2wav.griffinlim import GriffinLimVocoder
 from taste.unit2wav.unit_to_mel_training import train_unit_to_mel
+from taste.whisper.transcription import Passage, cut_into_pieces, spoken_form
 from tests.helpers import tiny_config
 from tests.helpers_recipe import CORPUS
 

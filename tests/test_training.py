@@ -11,15 +11,15 @@ from taste.checkpoint import BEST, load_system
 from taste.config import load_config
 from taste.dataset import UnitDataset
 from taste.errors import RecipeError
-from taste.evaluation import Score, UnitCounts, evaluate, total
+from taste.evaluation.results import collect_results, compare, evaluate_system, load_scores
+from taste.evaluation.seeds import seed_tables
+from taste.evaluation.tables import write_report
+from taste.evaluation.teacher_forced import Score, UnitCounts, evaluate, total
 from taste.files import write_json
 from taste.model.sampling import Sampling
-from taste.optimization import learning_rate_factor
-from taste.results import collect_results, compare, evaluate_system, load_scores
-from taste.results_tables import write_report
-from taste.seeds import seed_tables
 from taste.taste_tokens import check_record, tokenize, write_tokens
-from taste.training import train
+from taste.training.loop import train
+from taste.training.optimization import learning_rate_factor
 from tests.helpers import UNITS, evaluate_systems, losses, make_data_dir, open_sets, tiny_config
 
 CPU = torch.device("cpu")

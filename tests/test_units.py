@@ -15,7 +15,7 @@ from taste.units.backend import load_unit_backend, write_units
 from taste.units.cosyvoice import CosyvoiceUnits
 from taste.units.kmeans import KMeansUnits, grouped_frames, nearest, train_kmeans
 from taste.units.record import require_same_units
-from taste.whisper_features import frames_of
+from taste.whisper.features import frames_of
 from tests.helpers_cosyvoice import write_speech_tokenizer
 
 SECOND = 16000

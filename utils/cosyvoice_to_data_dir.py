@@ -16,8 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.cosyvoice_files import read_cosyvoice_files
+from taste.cosyvoice.files import read_cosyvoice_files
 from taste.errors import run_main
+from taste.options import exit_with_usage
 
 
 def main() -> None:
@@ -27,9 +28,8 @@ def main() -> None:
             pass
         case [source, data_dir, ark_dir] if not source.startswith("--"):
             cosyvoice_dir = None
-        case arguments:
-            print(__doc__.strip())
-            sys.exit(0 if arguments == ["--help"] else 1)
+        case _:
+            exit_with_usage(__doc__)
     written = read_cosyvoice_files(source, data_dir, Path(ark_dir) / "spk_emb.ark", cosyvoice_dir)
     print(f"utils/cosyvoice_to_data_dir.sh: {written} utterances written to {data_dir}")
 

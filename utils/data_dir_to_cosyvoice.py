@@ -13,8 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.cosyvoice_files import write_cosyvoice_files
+from taste.cosyvoice.files import write_cosyvoice_files
 from taste.errors import run_main
+from taste.options import exit_with_usage
 
 
 def main() -> None:
@@ -22,9 +23,8 @@ def main() -> None:
     match sys.argv[1:]:
         case [data_dir] | [data_dir, _] if not data_dir.startswith("--"):
             target = sys.argv[-1]
-        case arguments:
-            print(__doc__.strip())
-            sys.exit(0 if arguments == ["--help"] else 1)
+        case _:
+            exit_with_usage(__doc__)
     written = write_cosyvoice_files(data_dir, target)
     print(f"utils/data_dir_to_cosyvoice.sh: {written} utterances written to {target}")
 

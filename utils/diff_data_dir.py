@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir import print_lines
-from taste.data_dir_diff import DiffOptions
-from taste.diff_report import TROUBLE, DiffReport
+from taste.data_dir.contents import print_lines
+from taste.diff.data_dir import DiffOptions
+from taste.diff.report import TROUBLE, DiffReport
 from taste.errors import run_main
 from taste.options import true_or_false
 
@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     report = DiffReport(options.a, options.b, DiffOptions(options.tolerance, options.allow_pipes, options.show))
     lines = [report.json()] if options.json else report.text()
-    print_lines(f"{line}\n".encode(errors="backslashreplace") for line in lines)
+    print_lines(line.encode(errors="backslashreplace") for line in lines)
     sys.stdout.flush()
     sys.exit(report.status)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir import filter_lines, input_path, print_lines
+from taste.data_dir.contents import filter_lines, input_path, print_lines
 from taste.errors import run_main
-from taste.options import positive_int
+from taste.options import exit_with_usage, positive_int
 
 
 def main() -> None:
@@ -28,8 +28,7 @@ def main() -> None:
         else:
             field = positive_int("-f", arguments.pop(0))
     if len(arguments) not in (1, 2) or arguments[0].startswith("-"):
-        print(__doc__.strip())
-        sys.exit(0 if arguments == ["--help"] else 1)
+        exit_with_usage(__doc__)
     print_lines(filter_lines(input_path(arguments[1:]), Path(arguments[0]), field, exclude))
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_fix import fix_data_dir
+from taste.data_dir.fix import fix_data_dir
 from taste.errors import run_main
+from taste.options import exit_with_usage
 
 
 def main() -> None:
     """Fix the directory on the command line."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("--"):
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+        exit_with_usage(__doc__)
     before, after = fix_data_dir(sys.argv[1])
     if after == before:
         print(f"fix_data_dir.sh: kept all {before} utterances.")

@@ -10,15 +10,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir import input_path, print_lines, read_spk2utt, utt2spk_lines
+from taste.data_dir.contents import input_path, print_lines, read_spk2utt, utt2spk_lines
 from taste.errors import run_main
+from taste.options import exit_with_usage
 
 
 def main() -> None:
     """Convert the file on the command line."""
     if len(sys.argv) > 2 or sys.argv[1:] == ["--help"]:
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
+        exit_with_usage(__doc__)
     print_lines(utt2spk_lines(read_spk2utt(input_path(sys.argv[1:]))))
 
 

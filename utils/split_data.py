@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_split import split_data
+from taste.data_dir.split import split_data
 from taste.errors import run_main
-from taste.options import positive_int
+from taste.options import exit_with_usage, positive_int
 
 
 def main() -> None:
@@ -23,8 +23,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     per_utt = arguments[:1] == ["--per-utt"]
     if len(arguments) != 2 + per_utt:
-        print(__doc__.strip())
-        sys.exit(0 if arguments == ["--help"] else 1)
+        exit_with_usage(__doc__)
     data_dir, parts = arguments[per_utt:]
     split_data(data_dir, positive_int("<num-to-split>", parts), per_utt)
 

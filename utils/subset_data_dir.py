@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_subset import WAYS, subset_by_list, subset_by_number
+from taste.data_dir.subset import WAYS, subset_by_list, subset_by_number
 from taste.errors import run_main
-from taste.options import positive_int
+from taste.options import exit_with_usage, positive_int
 
 
 def main() -> None:
@@ -34,9 +34,8 @@ def main() -> None:
             before, after = subset_by_number(source, positive_int("<num-utt>", number), dest, way)
         case [source, number, dest] if not source.startswith("--"):
             before, after = subset_by_number(source, positive_int("<num-utt>", number), dest)
-        case arguments:
-            print(__doc__.strip())
-            sys.exit(0 if arguments == ["--help"] else 1)
+        case _:
+            exit_with_usage(__doc__)
     print(f"utils/subset_data_dir.sh: reducing #utt from {before} to {after}")
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir import input_path, print_lines, read_utt2spk, spk2utt_lines, utt2spk_to_spk2utt
+from taste.data_dir.contents import input_path, print_lines, read_utt2spk, spk2utt_lines, utt2spk_to_spk2utt
 from taste.errors import run_main
+from taste.options import exit_with_usage
 
 
 def main() -> None:
     """Convert the file on the command line."""
     if len(sys.argv) > 2 or sys.argv[1:] == ["--help"]:
-        print(__doc__.strip())
-        sys.exit(0 if sys.argv[1:] == ["--help"] else 1)
-    utt2spk = read_utt2spk(input_path(sys.argv[1:]))
-    print_lines(spk2utt_lines(utt2spk_to_spk2utt(utt2spk, utt2spk)))
+        exit_with_usage(__doc__)
+    utts, spks = read_utt2spk(input_path(sys.argv[1:]))
+    print_lines(spk2utt_lines(utt2spk_to_spk2utt(utts, spks)))
 
 
 if __name__ == "__main__":

@@ -16,32 +16,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
 
-from taste.data_dir_validate import validate_data_dir
+from taste.data_dir.validate import OPTIONS, exit_if_invalid
 from taste.errors import run_main
-
-OPTIONS = {"--no-feats", "--no-text", "--non-print", "--no-wav", "--no-spk-sort"}
+from taste.options import exit_with_usage
 
 
 def main() -> None:
     """Check the directory on the command line."""
-    given = OPTIONS.intersection(sys.argv[1:])
+    given = [argument for argument in sys.argv[1:] if argument in OPTIONS]
     rest = [argument for argument in sys.argv[1:] if argument not in OPTIONS]
     if len(rest) != 1 or rest[0].startswith("--"):
-        print(__doc__.strip())
-        sys.exit(0 if rest == ["--help"] else 1)
-    faults = validate_data_dir(
-        rest[0],
-        require_feats="--no-feats" not in given,
-        require_text="--no-text" not in given,
-        require_wav="--no-wav" not in given,
-        spk_sort="--no-spk-sort" not in given,
-        non_print="--non-print" in given,
-    )
-    for fault in faults:
-        print(f"utils/validate_data_dir.sh: {fault}")
-    if faults:
-        sys.exit(1)
-    print(f"utils/validate_data_dir.sh: Successfully validated data-directory {rest[0]}")
+        exit_with_usage(__doc__)
+    exit_if_invalid(rest[0], given, "utils/validate_data_dir.sh")
 
 
 if __name__ == "__main__":

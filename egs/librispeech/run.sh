@@ -127,7 +127,7 @@ Options (defaults):
   --quantized_config '$quantized_config'     settings of stage 9 that differ from stage 7's
   --lm_weights '$lm_weights'           llm.pt of CosyVoice-300M that text_only starts from, with
                              --model_config conf/model_300m.yaml; random weights without
-  --train_jobs $train_jobs             systems of stage 8 that train at the same time
+  --train_jobs $train_jobs             systems that stages 8 to 12 work on at the same time
   --num_processes $num_processes          of each training, on each node: one a GPU with --device cuda
   --num_nodes $num_nodes              of each training, each a job of \$cuda_cmd
   --seed $seed, --device $device
@@ -342,11 +342,12 @@ if runs 11; then
   waves=(--vocoder "$vocoder" --vocoder_dir "$vocoder_dir" ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
     --device "$device")
   weights=("$vocoder_dir"/{model.safetensors,flow.pt,hift.pt})
-  readarray -t inputs < <(test_tables utt2s3 spk_emb.scp && files_of "$heard_systems" 'spoken/*/utt2s3')
-  readarray -t outputs < <(files_of "$heard_systems" wav)
+  readarray -t inputs < <(test_tables utt2s3 spk_emb.scp)
   # shellcheck disable=SC2086
-  "${step[@]}" "$exp" waveforms --inputs "${inputs[@]}" "${weights[@]}" --outputs "$exp/topline/wav" "${outputs[@]}" -- \
-    local/reconstruct.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts "${waves[@]}"
+  printf '%s\n' topline $heard_systems | at_once "$train_jobs" env OMP_NUM_THREADS="$(threads_of_each "$train_jobs")" \
+    "${step[@]}" "$exp" "{}_waveforms" --inputs "$exp/{}/spoken/*/utt2s3" "${inputs[@]}" "${weights[@]}" \
+    --outputs "$exp/{}/wav" -- \
+    local/reconstruct.py "$exp/{}" --data_dir "$data" --test_sets $test_parts "${waves[@]}"
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
     edited_set="$data/${test_parts%% *}"
     "${step[@]}" "$exp" edits --inputs "$exp/$edited_system"/{best.safetensors,tokens} "${weights[@]}" \
@@ -371,7 +372,7 @@ if runs 12; then
     --updates "$exp/RESULTS.md" "$exp/figures/loss.png" -- \
     local/score.py "$exp" --systems $heard_systems --data_dir "$data" --test_sets $test_parts --asr_model "$asr_model" \
     --pretrained_dir "$pretrained_dir" --cosyvoice_dir "$cosyvoice_dir" --made_by "$command_line" --seed "$seed" \
-    --device "$device" ${score_utts:+--utts "$score_utts"}
+    --device "$device" --jobs "$train_jobs" ${score_utts:+--utts "$score_utts"}
 fi
 
 if runs 13; then

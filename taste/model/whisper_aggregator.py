@@ -16,7 +16,7 @@ from taste.model.aggregator import Aggregator, attention_over, normalized, read_
 from taste.model.batch import Batch
 from taste.model.text_embedding import TextEmbedding
 from taste.model.transformer import length_mask
-from taste.whisper_weights import MULTILINGUAL_VOCAB
+from taste.whisper.weights import MULTILINGUAL_VOCAB
 
 logger = logging.getLogger(__name__)
 PREFIX = 4  # start of transcript, language, task, no timestamps

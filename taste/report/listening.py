@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 
 from taste.audio import read_audio
-from taste.edit_table import VARIANTS
-from taste.editing import BEFORE, EDITS
+from taste.editing.edits import BEFORE, EDITS
+from taste.editing.table import VARIANTS
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
 from taste.reconstruction import TOPLINE

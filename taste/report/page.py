@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from taste.evaluation.tables import units_in_words
 from taste.files import read_json, write_text
 from taste.provenance import commit
 from taste.report.listening import Listening, listen, listen_to_edits
@@ -26,7 +27,6 @@ from taste.report.result_tables import (
     token_table,
 )
 from taste.report.table import Table
-from taste.results_tables import units_in_words
 
 
 def write_page(

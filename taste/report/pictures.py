@@ -15,7 +15,7 @@ from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from taste.ablation_charts import plot_bits, plot_grids, plot_systems
+from taste.ablation.charts import plot_bits, plot_grids, plot_systems
 from taste.attention_map import attention_of, by_text, plot_attention
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from taste.bootstrap import bootstrap_of_sums
-from taste.edit_table import COLUMNS, edit_rows, edits_in_words
-from taste.evaluation import Score
-from taste.free_running import duration_correlation, load_spoken
+from taste.editing.table import COLUMNS, edit_rows, edits_in_words
+from taste.evaluation.bootstrap import bootstrap_of_sums
+from taste.evaluation.free_running import duration_correlation, load_spoken
+from taste.evaluation.results import BASELINES, compare, load_scores, scores_path
+from taste.evaluation.tables import hyperparameters
+from taste.evaluation.teacher_forced import Score
 from taste.reconstruction import TOPLINE
 from taste.report.table import EMPTY, Cell, Column, Table, decimals, figure_cell
-from taste.results import BASELINES, compare, load_scores, scores_path
-from taste.results_tables import hyperparameters
 from taste.scores.table import ORIGINAL
 
 ACCURACY = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taste.bootstrap import bootstrap_of_sums
+from taste.evaluation.bootstrap import bootstrap_of_sums
 from taste.scores.words import TOLERANCES_MS
 
 Value = tuple[float, float]  # of one utterance, and its weight in that of the set

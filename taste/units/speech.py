@@ -9,7 +9,7 @@ import numpy as np
 from taste.audio import SAMPLE_RATE
 from taste.errors import Skipped
 from taste.progress import progress
-from taste.whisper_features import batches, read_usable
+from taste.whisper.features import batches, read_usable
 
 BATCH_SECONDS = 60.0
 

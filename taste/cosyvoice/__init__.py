@@ -1,0 +1,1 @@
+"""Files of CosyVoice-300M."""

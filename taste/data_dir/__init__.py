@@ -1,0 +1,1 @@
+"""Data directories: their files, and the tools that check, mend, copy, split and join them."""

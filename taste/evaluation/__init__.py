@@ -1,0 +1,1 @@
+"""How well systems foresee units, what they say by themselves, and how sure the figures are."""

@@ -1,0 +1,1 @@
+"""Training of a system, from its first weights to its last."""

@@ -1,0 +1,1 @@
+"""Whisper's weights, the layers of its encoder, and what it hears."""
