@@ -27,6 +27,7 @@ STARTED, COMPLETE = "started", "complete"
 # Options of commands that change how a step is done and not what comes out.
 MANNERS = ("cmd", "nj", "jobs", "num_threads", "num_processes", "num_nodes", "made_by")
 SHOWN = 3  # differences
+SAFETENSORS_PARTIAL = ".tmp??????"  # what safetensors calls a file that it has not written whole yet
 
 State = dict[str, Any]  # of a file: size, mtime_ns, sha256
 
@@ -238,14 +239,17 @@ def _remove(patterns: Iterable[str]) -> None:
 
 
 def _remove_partial_files(step: Step) -> None:
-    """Remove what `taste.files.atomic_path` was writing when an earlier run was killed.
+    """Remove what `taste.files.atomic_path` and safetensors were writing when an earlier run was killed.
 
     Only of the step's own files, their backups and its record: others that run beside it are writing theirs.
     """
     for path in map(Path, (*step.outputs, *step.updates, *step.work, *step.state, str(step.record_path))):
         partial = f".{path.name}.*.partial"
         found = [*_matches(str(path.parent / partial)), *_matches(str(path.parent / ".*" / partial))]
-        found += [each for folder in _matches(str(path)) if folder.is_dir() for each in folder.rglob(".*.partial")]
+        if path.suffix == ".safetensors":
+            found += _matches(str(path.parent / SAFETENSORS_PARTIAL))
+        for folder in filter(Path.is_dir, _matches(str(path))):
+            found += [*folder.rglob(".*.partial"), *folder.rglob(SAFETENSORS_PARTIAL)]
         for each in found:
             each.unlink()
 

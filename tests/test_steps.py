@@ -125,13 +125,23 @@ def test_what_was_stopped_goes_on_and_with_other_inputs_begins_anew(capsys):
     """The command does the half that is missing; the first time it is stopped after one."""
     halves = 'echo half >> work/halves; [[ "$(wc -l < work/halves)" == 2 ]] && cp work/halves data/out'
     Path("work").mkdir()
-    step = Step("1", Path("data"), "halves", ["bash", "-c", halves], ["data/in"], ["data/out"], work=["work/*"])
+    step = Step(
+        "1",
+        Path("data"),
+        "halves",
+        ["bash", "-c", halves],
+        ["data/in"],
+        ["data/out", "data/*.safetensors"],
+        work=["work/*"],
+    )
     assert run_step(step, Path("exp")) == 1
     Path("data/.out.99.partial").write_text("left by a killed process")
     Path("data/.other.99.partial").write_text("that a step beside it is writing")
+    Path("data/.tmpOTUai6").write_text("left by safetensors")
     assert run_step(step, Path("exp")) == 0
     assert "was stopped and goes on" in capsys.readouterr().out
     assert not Path("data/.out.99.partial").exists() and Path("data/.other.99.partial").exists()
+    assert not Path("data/.tmpOTUai6").exists()
     Path("data/in").write_text("two")
     assert run_step(step, Path("exp")) == 1 and Path("work/halves").read_text() == "half\n"
 
