@@ -4,11 +4,11 @@
 import argparse
 from pathlib import Path
 
-from taste.ablation.analysis import fill
+from taste.ablation.analysis import write_analysis
 from taste.ablation.collect import collect
 from taste.ablation.report import draw_attention, write_report
 from taste.errors import run_main
-from taste.files import write_json, write_text
+from taste.files import write_json
 from taste.tables import read_table
 
 
@@ -29,9 +29,9 @@ def main() -> None:
     utts = list(read_table(data_dir / "utt2word_tokens", "stage 4"))
     shown = utts[:: max(1, len(utts) // options.maps)][: options.maps]
     draw_attention(options.exp_dir, data_dir, options.seeds[0], shown, list(figures["systems"]))
-    if options.analysis:
-        write_text(options.analysis.with_name("ANALYSIS.md"), fill(options.analysis, figures))
     print(write_report(options.exp_dir, figures, options.made_by))
+    if options.analysis:
+        print(write_analysis(options.analysis, figures, options.exp_dir / "charts"))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from taste.errors import RecipeError
+from taste.files import atomic_path, write_text
+
+FIGURES = "figures"  # folder beside the analysis that its pictures are copied to
+
+
+def write_analysis(template: Path, figures: Mapping[str, Any], charts: Path) -> Path:
+    """Write `ANALYSIS.md` beside its template, and the pictures it shows, `figures/NAME`, from the ablation's charts.
+
+    Arguments and errors as of `fill`; a picture may be none of the charts, too.
+
+    Returns:
+        The path of ANALYSIS.md.
+    """
+    path = template.with_name("ANALYSIS.md")
+    text = fill(template, figures)
+    for name in re.findall(rf"\]\({FIGURES}/([^)/]+)\)", text):
+        if not (charts / name).exists():
+            raise RecipeError(f"{template} shows {FIGURES}/{name}, but {charts} has no such picture")
+        picture = path.parent / FIGURES / name
+        picture.parent.mkdir(exist_ok=True)
+        with atomic_path(picture) as partial:
+            shutil.copyfile(charts / name, partial)
+    write_text(path, text)
+    return path
 
 
 def fill(template: Path, figures: Mapping[str, Any]) -> str:

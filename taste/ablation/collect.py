@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,11 +112,12 @@ def differences(folders: Sequence[Path], name: str, test_set: str) -> dict[str, 
 
 
 def loss_difference(folders: Sequence[Path], name: str, other: str, test_set: str) -> dict[str, Any]:
-    """A system's loss minus another's, seed by seed and for the mean over seeds."""
+    """A system's loss minus another's, seed by seed and for the mean over seeds; `perplexity`, its relative change."""
     scores = [[load_scores(scores_path(folder, system, test_set)) for folder in folders] for system in (name, other)]
     pooled = compare(*(mean_scores(each) for each in scores))
     values = with_intervals(*(compare(a, b) for a, b in zip(*scores, strict=True)))
-    return {**values, "low": pooled["low"], "high": pooled["high"]}
+    values |= {"low": pooled["low"], "high": pooled["high"]}
+    return {**values, "perplexity": {end: math.exp(values[end]) - 1 for end in ("mean", "low", "high")}}
 
 
 def with_intervals(*comparisons: Mapping[str, float]) -> dict[str, Any]:

@@ -49,9 +49,7 @@ def upstream_lm(config: ModelConfig, weights: Mapping[str, Tensor]) -> nn.Module
         normalize_before=True, use_cnn_module=False, macaron_style=False, use_dynamic_chunk=False,
         use_dynamic_left_chunk=False, **common,
     )  # fmt: skip
-    llm = TransformerEncoder(
-        input_size=config.dim, num_blocks=config.llm_blocks, input_layer="linear_legacy", **common
-    )
+    llm = TransformerEncoder(input_size=config.dim, num_blocks=config.llm_blocks, input_layer="linear_legacy", **common)
     lm = TransformerLM(
         config.text_encoder_input_size, config.dim, config.dim, config.text_token_size, config.speech_token_size,
         text_encoder, llm, partial(ras_sampling, top_p=0.8, top_k=25, win_size=10, tau_r=0.1),

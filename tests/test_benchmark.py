@@ -1,0 +1,94 @@
+"""The benchmark measures what it says, and its report tells what was missed."""
+
+import time
+
+import pytest
+
+from taste.benchmark import reading, training_step
+from taste.benchmark.harness import Comparison, Measurement, Side, compare, matrix_product_rate, measure_alone
+from taste.benchmark.report import run_benchmark
+from taste.benchmark.rows import Check, Row
+from taste.errors import RecipeError
+from tests.helpers import model_config
+
+
+def sleeping(seconds, megabytes=0, operations=0.0):
+    held = []
+
+    def work():
+        held.append(bytes(megabytes * 10**6))
+        time.sleep(seconds)
+        return operations
+
+    return work
+
+
+def missing():
+    raise RecipeError("the package is not installed: pip install it")
+
+
+def test_two_sides_are_compared_in_time_and_memory():
+    ours = Side("ours", sleeping, {"seconds": 0.05, "operations": 100.0})
+    peer = Side("peer", sleeping, {"seconds": 0.2, "megabytes": 200})
+    compared = compare(ours, peer, runs=2, threads=1)
+    assert all(3 < ratio < 4.5 for ratio in compared.ratios) and len(compared.ratios) == 2
+    assert compared.peer.peak_memory - compared.ours.peak_memory > 550e6  # of three runs, what is held
+    assert compared.ours.operations_per_second == pytest.approx(2000, rel=0.2)
+    assert compared.profile
+
+
+def test_what_a_process_held_before_does_not_count():
+    held = bytes(400 * 10**6)
+    assert measure_alone(Side("small", sleeping, {"seconds": 0.0}), 1).peak_memory < len(held) + 100e6
+
+
+def test_the_rate_of_matrix_products_is_that_of_the_fastest(monkeypatch):
+    assert 1e9 < matrix_product_rate("float32", 1) < 1e15
+
+
+def test_the_report_tells_what_was_reached_and_what_was_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr("taste.benchmark.report.matrix_product_rate", lambda *_: 1e9)
+    slow, fast = (Side(name, sleeping, {"seconds": s}) for name, s in (("slow", 0.08), ("fast", 0.02)))
+    rows = [
+        Row("work done fast", fast, slow, reach=2.0),
+        Row("work done slowly", slow, fast, reach=2.0),
+        Row("work of a package", fast, Side("absent", missing)),
+    ]
+    values = [Side(f"value {x}", sleeping, {"seconds": 0.0, "operations": x}) for x in (100.0, 101.0)]
+    checks = [Check("a figure that stays", values, 0.02), Check("a figure that moves", values, 0.005)]
+    out = tmp_path / "BENCHMARKS.md"
+    assert not run_benchmark(rows, checks, out, runs=1, threads=1, made_by="utils/benchmark.sh")
+    table, missed = out.read_text().split("## Marks that were missed")
+    assert "work done fast" in table and "work done fast" not in missed
+    assert "work done slowly" in missed and "times as fast, not 2. Where the time goes:" in missed
+    assert "pip install it" in missed
+    assert "a figure that stays" in table and "a figure that stays" not in missed
+    assert "a figure that moves: +1.00%, not within 0.5%" in missed
+    assert run_benchmark(rows[:1], checks[:1], out, runs=1, threads=1, made_by="x") and "missed" not in out.read_text()
+
+
+def test_marks_of_memory_and_rate_can_be_missed():
+    from taste.benchmark.report import marks_missed
+
+    compared = Comparison(Measurement([1.0], 10.0, 700), Measurement([2.0], 10.0, 1000), "aten::mm 100%")
+    row = Row("work", Side("a", sleeping), Side("b", sleeping), reach=2.0, reach_memory=0.6, reach_rate=0.5)
+    assert marks_missed(row, compared, fastest=20.0) == ["0.70 of the memory, not 0.6."]
+    assert "40% of the machine's rate, not 50%" in marks_missed(row, compared, fastest=25.0)[1]
+
+
+def test_a_training_step_counts_its_operations(monkeypatch):
+    monkeypatch.setattr(training_step, "UNITS", 9)
+    monkeypatch.setattr(training_step, "TEXT", 3)
+    work = training_step.ours(model_config(), "float32")
+    assert work() > 1e6
+    more = training_step.ours(model_config(llm_blocks=2), "float32")
+    assert more() > work()
+
+
+def test_training_reads_the_same_from_archives_and_memory(monkeypatch):
+    monkeypatch.setattr(reading, "UTTERANCES", 12)
+    monkeypatch.setattr(reading, "SECONDS", (0.4, 0.8))
+    train_on, dataset, batches = reading._epoch()
+    assert len(dataset) == 12 and sum(map(len, batches)) == 12
+    assert train_on(dataset.load(batches)) == 0.0
+    assert reading.training_on(30)() == 0.0
