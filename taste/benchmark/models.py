@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from taste.config import ModelConfig, load_config
 from taste.errors import RecipeError
+from taste.model.lm import CosyVoiceLM
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS, SPEAKER_DIM = 4096, 192  # of CosyVoice's S3 tokenizer and of CAM++
@@ -21,6 +23,13 @@ def librispeech_model() -> ModelConfig:
     conf = ROOT / "egs/librispeech/conf"
     files = [ROOT / "conf/default.yaml", conf / "model.yaml", conf / "train.yaml", ROOT / "conf/text_only.yaml"]
     return load_config(files, [f"speech_token_size={UNITS}", f"spk_embed_dim={SPEAKER_DIM}", "seed=0"]).model
+
+
+def random_lm(config: ModelConfig) -> CosyVoiceLM:
+    """Our LM with random weights, the same ones at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CosyVoiceLM(config)
 
 
 def upstream_lm(config: ModelConfig, weights: Mapping[str, Tensor]) -> nn.Module:

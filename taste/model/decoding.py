@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from taste.errors import RecipeError, UtteranceError
+from taste.model.incremental import FixedLinear, IncrementalEncoder
 from taste.model.lm import CosyVoiceLM
 from taste.model.sampling import Sampling, uniform_numbers
 
@@ -79,33 +80,36 @@ class Continuation:
             sequences: of `CosyVoiceLM.sequences`, one an utterance.
             steps: how many units will follow at most.
         """
-        self.lm = lm
+        device = sequences[0].device
         size = max(map(len, sequences))
         x = torch.stack([F.pad(sequence, (0, 0, size - len(sequence), 0)) for sequence in sequences])
-        column = torch.arange(size + steps, device=x.device)
-        begin = torch.tensor([size - len(sequence) for sequence in sequences], device=x.device)
-        self.real = (column >= begin[:, None])[:, None, None]
+        column = torch.arange(size + steps, device=device)
+        begin = torch.tensor([size - len(sequence) for sequence in sequences], device=device)
+        self.padding = (column < begin[:, None])[:, None, None]  # (batch, 1, 1, size + steps)
         self.padded = min(map(len, sequences)) < size
         # A column of padding sees itself: over nothing at all, softmax has no value.
-        before = column[:size, None] > column[:size]
-        mask = before & self.real[..., :size] | torch.eye(size, dtype=torch.bool, device=x.device)
-        self.caches = lm.llm.make_caches(len(x), size + steps)
-        self.logits = self._extend(x, mask)  # (batch, speech_token_size + 1), of the next unit
+        after = column[:size, None] < column[:size]
+        hidden = (after | self.padding[..., :size]) & ~torch.eye(size, dtype=torch.bool, device=device)
+        self.speech_embedding = lm.speech_embedding
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+        with torch.autocast(device.type, enabled=False):
+            self.llm = IncrementalEncoder(lm.llm, len(x), size + steps, dtype)
+            self.llm_decoder = FixedLinear.of(lm.llm_decoder, dtype)
+        self.logits = self._extend(x, hidden)  # (batch, speech_token_size + 1), of the next unit
 
     def append(self, unit: Tensor) -> None:
         """Go on by the units (batch,)."""
-        columns = self.caches[0].length + 1
-        mask = self.real[..., :columns] if self.padded else None
-        self.logits = self._extend(self.lm.speech_embedding(unit[:, None]), mask)
+        hidden = self.padding[..., : self.llm.length + 1] if self.padded else None
+        self.logits = self._extend(self.speech_embedding(unit[:, None]), hidden)
 
     def keep(self, rows: Tensor) -> None:
         """Leave behind all utterances but those that are true in `rows` (batch,)."""
-        self.real = self.real[rows]
-        for cache in self.caches:
-            cache.keep(rows)
+        self.padding = self.padding[rows]
+        self.llm.keep(rows)
 
-    def _extend(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self.lm.llm_decoder(self.lm.llm.extend(x, mask, self.caches)[:, -1])
+    def _extend(self, x: Tensor, hidden: Tensor | None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.llm_decoder(self.llm.extend(x, hidden)[:, -1]).float()
 
 
 @torch.no_grad()  # not inference_mode, in which autocast would cast the weights anew at every step

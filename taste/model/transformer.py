@@ -46,36 +46,6 @@ def shift_distances(scores: Tensor) -> Tensor:
     return F.pad(scores, (1, 0)).view(batch, heads, keys + 1, queries)[:, :, 1:].reshape(batch, heads, queries, keys)
 
 
-class KeyValueCache:
-    """One layer's keys and values of a batch, in memory that is allocated once.
-
-    Attributes:
-        position: (heads, size, width), the projected encodings of the distances `size - 1, …, 0`, scaled.
-        key, value: (batch, heads, size, width), filled up to `length`.
-    """
-
-    def __init__(self, position: Tensor, batch: int) -> None:
-        self.position = position
-        self.key = position.new_empty(batch, *position.shape)
-        self.value = torch.empty_like(self.key)
-        self.length = 0
-
-    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep keys and values (batch, heads, time, width); return all that there are so far, in the same layout."""
-        start, self.length = self.length, self.length + key.shape[2]
-        self.key[:, :, start : self.length] = key
-        self.value[:, :, start : self.length] = value
-        return self.key[:, :, : self.length], self.value[:, :, : self.length]
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all utterances but those that are true in `rows` (batch,)."""
-        for name in ("key", "value"):
-            tensor = getattr(self, name)
-            kept = tensor[rows, :, : self.length]
-            tensor[: len(kept), :, : self.length] = kept
-            setattr(self, name, tensor[: len(kept)])
-
-
 class RelPositionAttention(nn.Module):
     """Multi-head self-attention with relative positions (Transformer-XL); upstream's `rel_selfattn`."""
 
@@ -113,33 +83,6 @@ class RelPositionAttention(nn.Module):
         )
         attended = relative_attention(query_u, query_v, key, value, position, self.scale)
         return self.linear_out(attended.permute(1, 2, 0, 3).flatten(2))
-
-    def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Go on from the positions in the cache, whose keys and values are not computed again.
-
-        Args:
-            x: (batch, time, dim), the next positions.
-            mask: (batch, 1, time, cached + time), true where a query may see a key; None where it may see all.
-            cache: of this layer; the new keys and values are added to it.
-
-        Returns:
-            (batch, time, dim).
-        """
-        query, key, value = (self._split(linear(x)) for linear in (self.linear_q, self.linear_k, self.linear_v))
-        key, value = cache.append(key, value)
-        position = cache.position[:, -key.shape[2] :]
-        query_v = (query + self.pos_bias_v[:, None]).to(position.dtype)
-        # Utterances stand where matmul expects rows: beside queries, it would copy the positions for each utterance.
-        bias = torch.matmul(query_v.transpose(0, 2), position.transpose(-2, -1)).transpose(0, 2)
-        if x.shape[1] > 1:
-            bias = shift_distances(bias)
-        if mask is not None:
-            bias = bias.where(mask, -torch.inf)
-        return self._attend(query, key, value, bias)
-
-    def make_cache(self, positions: Tensor, batch: int) -> KeyValueCache:
-        """An empty cache for as many positions as there are `positions`, (size, dim) as in `forward`."""
-        return KeyValueCache(self._split(self.linear_pos(positions)[None])[0] * self.scale, batch)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, time, dim) -> (batch, heads, time, width)."""
@@ -196,12 +139,6 @@ class EncoderLayer(nn.Module):
         """Shapes as in `RelPositionAttention.forward`."""
         norm_attention, norm_feed_forward = (getattr(self, name) for name in self.norm_names)
         x = x + self.dropout(self.self_attn(norm_attention(x), positions))
-        return x + self.dropout(self.feed_forward(norm_feed_forward(x)))
-
-    def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Shapes as in `RelPositionAttention.extend`."""
-        norm_attention, norm_feed_forward = (getattr(self, name) for name in self.norm_names)
-        x = x + self.dropout(self.self_attn.extend(norm_attention(x), mask, cache))
         return x + self.dropout(self.feed_forward(norm_feed_forward(x)))
 
 
@@ -269,25 +206,4 @@ class CausalEncoder(nn.Module):
         positions = self.embed.positions(time, x.device)
         for layer in self.encoders:
             x = layer(x, positions)
-        return self.after_norm(x)
-
-    def make_caches(self, batch: int, size: int) -> list[KeyValueCache]:
-        """An empty cache for each block, with room for `size` positions."""
-        positions = self.embed.positions(size, self.after_norm.weight.device)
-        return [layer.self_attn.make_cache(positions, batch) for layer in self.encoders]
-
-    def extend(self, x: Tensor, mask: Tensor | None, caches: list[KeyValueCache]) -> Tensor:
-        """Encode the positions that follow those in the caches; upstream's `forward_chunk`.
-
-        Args:
-            x: (batch, time, input_size).
-            mask: (batch, 1, time, cached + time), true where a position may see another; None where it may see all.
-            caches: from `make_caches`; the new positions are added to them.
-
-        Returns:
-            (batch, time, dim).
-        """
-        x = self.embed(x)
-        for layer, cache in zip(self.encoders, caches, strict=True):
-            x = layer.extend(x, mask, cache)
         return self.after_norm(x)
