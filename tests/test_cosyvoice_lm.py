@@ -9,7 +9,8 @@ import torch
 
 from taste.config import load_config
 from taste.model.lm import CosyVoiceLM
-from taste.model.transformer import distance_encoding, length_mask, shift_distances
+from taste.model.incremental import shift_distances
+from taste.model.transformer import distance_encoding, length_mask
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests/data"

@@ -7,7 +7,7 @@ from torch import nn
 from taste.model import cross_entropy as loss
 from taste.model import relative_attention as attention
 from taste.model.dropout import Dropout
-from taste.model.transformer import shift_distances
+from taste.model.incremental import shift_distances
 
 
 def attend_at_once(query_u, query_v, key, value, position, scale):

@@ -9,7 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taste.model.transformer import CausalEncoder, EncoderLayer, shift_distances
+from taste.model.transformer import CausalEncoder, EncoderLayer
+
+
+def shift_distances(scores: Tensor) -> Tensor:
+    """Turn scores by distance into scores by key, without copying them row by row.
+
+    Args:
+        scores: (batch, heads, queries, keys); column c holds the score of distance `keys - 1 - c`.
+
+    Returns:
+        (batch, heads, queries, keys); column j holds the score of the distance from the query to key j, the last query
+        standing on the last key. Entries of keys after the query are meaningless; a causal mask hides them.
+    """
+    batch, heads, queries, keys = scores.shape
+    return F.pad(scores, (1, 0)).view(batch, heads, keys + 1, queries)[:, :, 1:].reshape(batch, heads, queries, keys)
 
 
 class FixedLinear:

@@ -32,20 +32,6 @@ def distance_encoding(size: int, dim: int, device: torch.device) -> Tensor:
     return torch.stack((torch.sin(distance * frequency), torch.cos(distance * frequency)), dim=-1).flatten(1)
 
 
-def shift_distances(scores: Tensor) -> Tensor:
-    """Turn scores by distance into scores by key, without copying them row by row.
-
-    Args:
-        scores: (batch, heads, queries, keys); column c holds the score of distance `keys - 1 - c`.
-
-    Returns:
-        (batch, heads, queries, keys); column j holds the score of the distance from the query to key j, the last query
-        standing on the last key. Entries of keys after the query are meaningless; a causal mask hides them.
-    """
-    batch, heads, queries, keys = scores.shape
-    return F.pad(scores, (1, 0)).view(batch, heads, keys + 1, queries)[:, :, 1:].reshape(batch, heads, queries, keys)
-
-
 class RelPositionAttention(nn.Module):
     """Multi-head self-attention with relative positions (Transformer-XL); upstream's `rel_selfattn`."""
 
@@ -83,17 +69,6 @@ class RelPositionAttention(nn.Module):
         )
         attended = relative_attention(query_u, query_v, key, value, position, self.scale)
         return self.linear_out(attended.permute(1, 2, 0, 3).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(batch, time, dim) -> (batch, heads, time, width)."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        # Written out: with a trained bias `F.scaled_dot_product_attention` makes a step on a CPU 1.3 times as long.
-        query_u = ((query + self.pos_bias_u[:, None]) * self.scale).to(value.dtype)
-        scores = torch.matmul(query_u, key.transpose(-2, -1)) + bias
-        attended = torch.matmul(torch.softmax(scores, dim=-1), value)
-        return self.linear_out(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
