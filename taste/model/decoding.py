@@ -112,7 +112,7 @@ class Continuation:
             return self.llm_decoder(self.llm.extend(x, hidden)[:, -1]).float()
 
 
-@torch.no_grad()  # not inference_mode, in which autocast would cast the weights anew at every step
+@torch.no_grad()
 def decode(
     lm: CosyVoiceLM,
     utts: Sequence[str],
