@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taste.config import ModelConfig
 from taste.model.batch import Batch
+from taste.model.cross_entropy import IGNORE, cross_entropy
 from taste.model.decoding import Decoded, Limits, Prompt, decode
-from taste.model.lm import IGNORE, CosyVoiceLM
+from taste.model.lm import CosyVoiceLM
 from taste.model.sampling import Sampling
 from taste.model.speech import Speech, SpeechSide
 
@@ -26,10 +26,7 @@ class Prediction:
 
     def losses(self) -> Tensor:
         """Cross-entropy of every position in nats, zero in padding: (batch, units + 1), float32."""
-        flat = F.cross_entropy(
-            self.logits.float().flatten(0, 1), self.target.flatten(), ignore_index=IGNORE, reduction="none"
-        )
-        return flat.view_as(self.target)
+        return cross_entropy(self.logits.flatten(0, 1), self.target.flatten()).view_as(self.target)
 
     def loss(self) -> Tensor:
         """Mean cross-entropy of the units and the ends of speech, upstream's training loss."""

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from taste.config import ModelConfig
+from taste.model.cross_entropy import IGNORE
 from taste.model.text_embedding import TextEmbedding
 from taste.model.transformer import CausalEncoder, length_mask
 
-IGNORE = -100  # target of positions that do not count; `F.cross_entropy`'s default
 SOS, TASK = 0, 1  # rows of `llm_embedding`
 
 

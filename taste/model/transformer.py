@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taste.model.dropout import Dropout
+from taste.model.relative_attention import relative_attention
+
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """True where a position is real: (batch,) lengths -> (batch, size)."""
@@ -90,23 +93,26 @@ class RelPositionAttention(nn.Module):
         nn.init.xavier_uniform_(self.pos_bias_u)
         nn.init.xavier_uniform_(self.pos_bias_v)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Attend from every position to itself and those before it.
 
         Args:
             x: (batch, time, dim).
             positions: (time, dim), `distance_encoding` of the time.
-            mask: (time, time), zero where a query may see a key, else minus infinity.
 
         Returns:
             (batch, time, dim).
         """
-        query, key, value = (self._split(linear(x)) for linear in (self.linear_q, self.linear_k, self.linear_v))
-        position = self._split(self.linear_pos(positions)[None])
-        query_v = (query + self.pos_bias_v[:, None]) * self.scale
-        by_distance = torch.matmul(query_v.to(position.dtype), position.transpose(-2, -1))
-        bias = shift_distances(by_distance) + mask.to(by_distance.dtype)
-        return self._attend(query, key, value, bias)
+        linears = (self.linear_q, self.linear_k, self.linear_v)
+        weight, bias = (torch.cat([getattr(linear, name) for linear in linears]) for name in ("weight", "bias"))
+        # each (heads, batch, time, width)
+        query, key, value = F.linear(x, weight, bias).unflatten(2, (3, self.heads, -1)).permute(2, 3, 0, 1, 4)
+        position = self.linear_pos(positions).unflatten(1, (self.heads, -1)).transpose(0, 1)
+        query_u, query_v = (
+            query + pos_bias[:, None, None].to(query.dtype) for pos_bias in (self.pos_bias_u, self.pos_bias_v)
+        )
+        attended = relative_attention(query_u, query_v, key, value, position, self.scale)
+        return self.linear_out(attended.permute(1, 2, 0, 3).flatten(2))
 
     def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
         """Go on from the positions in the cache, whose keys and values are not computed again.
@@ -154,7 +160,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.w_1 = nn.Linear(dim, linear_units)
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.w_2 = nn.Linear(linear_units, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -184,12 +190,12 @@ class EncoderLayer(nn.Module):
         self.norm_names = norm_names
         for name in norm_names:
             self.add_module(name, nn.LayerNorm(dim, eps=1e-12))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Shapes as in `RelPositionAttention.forward`."""
         norm_attention, norm_feed_forward = (getattr(self, name) for name in self.norm_names)
-        x = x + self.dropout(self.self_attn(norm_attention(x), positions, mask))
+        x = x + self.dropout(self.self_attn(norm_attention(x), positions))
         return x + self.dropout(self.feed_forward(norm_feed_forward(x)))
 
     def extend(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
@@ -210,12 +216,12 @@ class InputLayer(nn.Module):
 
     def __init__(self, input_size: int, dim: int, dropout: float, relu: bool) -> None:
         super().__init__()
-        layers = [nn.Linear(input_size, dim), nn.LayerNorm(dim, eps=1e-5), nn.Dropout(dropout)]
+        layers = [nn.Linear(input_size, dim), nn.LayerNorm(dim, eps=1e-5), Dropout(dropout)]
         self.out = nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
         self.dim = dim
         self.scale = math.sqrt(dim)
         nn.init.constant_(self.out[1].weight, 1 / self.scale)
-        self.positional_dropout = nn.Dropout(dropout)
+        self.positional_dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, input_size) -> (batch, time, dim)."""
@@ -261,9 +267,8 @@ class CausalEncoder(nn.Module):
         time = x.shape[1]
         x = self.embed(x)
         positions = self.embed.positions(time, x.device)
-        mask = torch.full((time, time), -torch.inf, device=x.device).triu(1)
         for layer in self.encoders:
-            x = layer(x, positions, mask)
+            x = layer(x, positions)
         return self.after_norm(x)
 
     def make_caches(self, batch: int, size: int) -> list[KeyValueCache]:
