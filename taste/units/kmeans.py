@@ -92,10 +92,15 @@ def nearest(frames: Tensor, codebook: Tensor) -> Tensor:
         return F.linear(frames, codebook, bias).argmax(dim=1)
     units = torch.empty(len(frames), dtype=torch.long)
     for block, found in zip(frames.split(BLOCK), units.split(BLOCK), strict=True):
-        # through oneDNN, since MKL leaves half of an AMD processor unused; by numpy's argmax, the faster one
-        products = F.linear(block.to_mkldnn(), codebook, bias).to_dense()
-        np.argmax(products.numpy(), axis=1, out=found.numpy())
+        np.argmax(_linear(block, codebook, bias).numpy(), axis=1, out=found.numpy())  # several times as fast as torch's
     return units
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """F.linear on a CPU through oneDNN: torch takes MKL for float32, which leaves half of an AMD processor unused."""
+    if not torch.backends.mkldnn.is_available():
+        return F.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def train_kmeans(

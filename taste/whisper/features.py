@@ -82,8 +82,7 @@ def encode(
     hidden = _layers(model.encoder, torch.cat(embedded), lengths, layers, dtype)
     pieces = {layer: x.cpu().split(lengths) for layer, x in hidden.items()}
     return [
-        {layer: pieces[layer][index][:length].numpy().copy() for layer in layers}
-        for index, length in enumerate(frames)
+        {layer: pieces[layer][index][:length].numpy().copy() for layer in layers} for index, length in enumerate(frames)
     ]
 
 
