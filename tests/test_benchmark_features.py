@@ -67,7 +67,8 @@ def test_faster_whisper_writes_the_last_layer(folder, settings, padded, batch):
     found, expected = written(own, "last"), written(other, "last")
     for utt, matrix in expected.items():
         difference = np.abs(found[utt].astype(np.float32) - matrix.astype(np.float32))
-        assert difference.mean() < 0.01, utt  # padded: silence is zeros in its log-mel, not the mel of zeros
+        # after the speech faster-whisper's windows hold zeros in the log-mel, openai-whisper's the log-mel of silence
+        assert difference.mean() < (0.2 if padded else 0.01), utt
 
 
 def test_what_is_written_for_ctranslate2_is_the_model(toy_whisper, tmp_path):
