@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from whisper.model import Whisper
 
 from taste.archives import ArchiveWriter, check_storage, matrix_bytes
 from taste.audio import SAMPLE_RATE
@@ -173,7 +174,8 @@ def write_text_and_features(
         except UtteranceError as error:
             skipped.add(utt, error, data_dir / "text")
     remove_features(data_dir)
-    written = _write_features({utt: sources[utt] for utt in words}, data_dir, ark_dir, options, job, skipped)
+    model = load_whisper(options.whisper_model, options.pretrained_dir).to(check_device(options.device))
+    written = write_features(model, {utt: sources[utt] for utt in words}, data_dir, ark_dir, options, job, skipped)
     tokens = {utt: [token for word in words[utt] for token in word] for utt in written}
     write_table(data_dir / "utt2token", {utt: " ".join(map(str, tokens[utt])) for utt in written})
     lengths = {utt: map(len, words[utt]) for utt in written}
@@ -189,7 +191,8 @@ def remove_features(data_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_features(
+def write_features(
+    model: Whisper,
     sources: dict[str, str],
     data_dir: Path,
     ark_dir: Path,
@@ -197,10 +200,24 @@ def _write_features(
     job: str | None,
     skipped: Skipped,
 ) -> list[str]:
-    """Write the archives, the scp files and the links to those in use; returns the utterances written."""
-    device = check_device(options.device)
-    dtype = compute_dtype(options.dtype, device)
-    model = load_whisper(options.whisper_model, options.pretrained_dir).to(device)
+    """Write the archives, the scp files and the links to those in use.
+
+    Args:
+        model: whose encoder is run, on its device.
+        sources: right-hand sides of `wav.scp`.
+        data_dir: for `feats_*.scp`.
+        ark_dir: for the archives.
+        options: the settings.
+        job: as in `write_text_and_features`.
+        skipped: is told of the utterances whose audio cannot be used.
+
+    Returns:
+        The utterances written.
+
+    Raises:
+        RecipeError: the disk is full.
+    """
+    dtype = compute_dtype(options.dtype, model.device)
     written = []
     with contextlib.ExitStack() as stack:
         archives = {}

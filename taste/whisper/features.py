@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import whisper.audio
-from torch import Tensor
+from torch import Tensor, nn
 from whisper.model import AudioEncoder, ResidualAttentionBlock, Whisper
 
 from taste.audio import read_speech
@@ -75,17 +75,14 @@ def encode(
         RecipeError: there is no such layer.
         UtteranceError: audio shorter than one frame or longer than 30 s.
     """
-    encoder, device = model.encoder, model.device
-    check_layers(layers, len(encoder.blocks))
+    check_layers(layers, len(model.encoder.blocks))
     frames = [frames_of(check_length(utterance)) for utterance in samples]
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        embedded = [_embed(encoder, _log_mel(model, utterance, pad_to_30s)) for utterance in samples]
-        lengths = [len(x) for x in embedded]
-        hidden = _layers(encoder, torch.cat(embedded), lengths, layers)
-    pieces = {layer: x.float().split(lengths) for layer, x in hidden.items()}
+    embedded = [_embed(model.encoder, _log_mel(model, utterance, pad_to_30s), dtype) for utterance in samples]
+    lengths = [len(x) for x in embedded]
+    hidden = _layers(model.encoder, torch.cat(embedded), lengths, layers, dtype)
+    pieces = {layer: x.cpu().split(lengths) for layer, x in hidden.items()}
     return [
-        {layer: pieces[layer][index][:length].cpu().numpy().copy() for layer in layers}
-        for index, length in enumerate(frames)
+        {layer: pieces[layer][index][:length].numpy().copy() for layer in layers} for index, length in enumerate(frames)
     ]
 
 
@@ -123,36 +120,53 @@ def _log_mel(model: Whisper, samples: np.ndarray, pad_to_30s: bool) -> Tensor:
     """(samples,) -> (mels, samples // 160); its dynamic range hangs on the utterance's own maximum."""
     audio = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(model.device)
     padding = WINDOW_SAMPLES - len(samples) if pad_to_30s else 0
-    with torch.autocast(model.device.type, enabled=False):
-        return whisper.audio.log_mel_spectrogram(audio, model.dims.n_mels, padding)
+    return whisper.audio.log_mel_spectrogram(audio, model.dims.n_mels, padding)
 
 
-def _embed(encoder: AudioEncoder, mel: Tensor) -> Tensor:
+def _embed(encoder: AudioEncoder, mel: Tensor, dtype: torch.dtype) -> Tensor:
     """Layer 0: (mels, steps) -> (frames, dim) float32."""
-    x = F.gelu(encoder.conv1(mel[None]))
-    x = F.gelu(encoder.conv2(x))[0].T
-    return x + encoder.positional_embedding[: len(x)]
+    x = mel[None].to(dtype)
+    for conv in (encoder.conv1, encoder.conv2):
+        x = F.gelu(F.conv1d(x, conv.weight.to(dtype), conv.bias.to(dtype), conv.stride, conv.padding))
+    return x[0].T + encoder.positional_embedding[: x.shape[-1]]
 
 
-def _layers(encoder: AudioEncoder, x: Tensor, lengths: list[int], layers: list[str]) -> dict[str, Tensor]:
-    """Run the blocks up to the deepest of `layers`; x and each output: (sum of lengths, dim)."""
+def _layers(
+    encoder: AudioEncoder, x: Tensor, lengths: list[int], layers: list[str], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Run the blocks up to the deepest of `layers`; x and each output: (sum of lengths, dim) float32."""
     depth = len(encoder.blocks) if LAST in layers else max(map(int, layers))
     hidden = {"0": x}
     for index, block in enumerate(encoder.blocks[:depth], start=1):
-        x = _block(block, x, lengths)
+        x = _block(block, x, lengths, dtype)
         hidden[str(index)] = x
     if LAST in layers:
         hidden[LAST] = encoder.ln_post(x)
     return {layer: hidden[layer] for layer in layers}
 
 
-def _block(block: ResidualAttentionBlock, x: Tensor, lengths: list[int]) -> Tensor:
-    normalized = block.attn_ln(x)
-    projections = [block.attn.query(normalized), block.attn.key(normalized), block.attn.value(normalized)]
-    heads = [p.unflatten(-1, (block.attn.n_head, -1)).transpose(0, 1)[None].split(lengths, dim=2) for p in projections]
-    attended = [F.scaled_dot_product_attention(*qkv)[0].transpose(0, 1).flatten(1) for qkv in zip(*heads, strict=True)]
-    x = x + block.attn.out(torch.cat(attended))
-    return x + block.mlp(block.mlp_ln(x))
+def _block(block: ResidualAttentionBlock, x: Tensor, lengths: list[int], dtype: torch.dtype) -> Tensor:
+    attn, (expand, gelu, contract) = block.attn, block.mlp
+    normalized = block.attn_ln(x).to(dtype)
+    projections = [_linear(layer, normalized) for layer in (attn.query, attn.key, attn.value)]
+    heads = [p.unflatten(-1, (attn.n_head, -1)).transpose(0, 1).split(lengths, dim=1) for p in projections]
+    attended = [_attention(*qkv).transpose(0, 1).flatten(1) for qkv in zip(*heads, strict=True)]
+    x = x + _linear(attn.out, torch.cat(attended))
+    return x + _linear(contract, gelu(_linear(expand, block.mlp_ln(x).to(dtype))))
+
+
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer in the type of x."""
+    return F.linear(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of one utterance; each (heads, frames, dim of a head)."""
+    if query.is_cuda or query.dtype == torch.float32:
+        return F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
+    # torch's own multiplies small blocks; on a CPU bfloat16 products of whole matrices are more than twice as fast
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
+    return scores.softmax(dim=-1) @ value
 
 
 def batches(items: Iterable[T], size: Callable[[T], float], limit: float) -> Iterator[list[T]]:
