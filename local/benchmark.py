@@ -21,14 +21,17 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only those in whose name this text occurs")
     parser.add_argument("--recipe", type=Path, default=Path("egs/mini"), help="where ./run.sh has been run")
     parser.add_argument("--pretrained_dir", type=Path, default=Path("pretrained"))
+    parser.add_argument("--corpus", help="folder with recordings to encode (default: sounds like speech are made)")
     parser.add_argument("--out", type=Path, default=Path("BENCHMARKS.md"))
     options = parser.parse_args()
 
     if options.runs < 1 or options.threads < 1:
         raise RecipeError("--runs and --threads: at least 1")
-    rows = cpu_rows() + (gpu_rows() if torch.cuda.is_available() else [])
+    rows = cpu_rows(options.pretrained_dir, options.corpus) + (gpu_rows() if torch.cuda.is_available() else [])
     rows = [row for row in rows if options.rows in row.work]
-    bounds = [check for check in checks(options.recipe, options.pretrained_dir) if options.rows in check.what]
+    bounds = [
+        check for check in checks(options.recipe, options.pretrained_dir, options.corpus) if options.rows in check.what
+    ]
     if not rows and not bounds:
         raise RecipeError(f"--rows '{options.rows}': no row has this in its name")
     made_by = command_line(["utils/benchmark.sh", *sys.argv[1:]])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from taste.config import load_config
-from taste.model.lm import CosyVoiceLM
 from taste.model.incremental import shift_distances
+from taste.model.lm import CosyVoiceLM
 from taste.model.transformer import distance_encoding, length_mask
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from taste.benchmark.features import frame_cosines
 from taste.checkpoint import load_system
 from taste.dataset import UnitDataset
 from taste.evaluation.teacher_forced import evaluate, total
@@ -15,6 +17,21 @@ from taste.files import read_json, require
 from taste.text_and_features import FeatureOptions, write_text_and_features
 
 BATCH_UNITS = 800
+
+
+def frames_apart(
+    model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtype: str, least: float
+) -> Callable[[], float]:
+    """The share of frames of either layer whose cosine to those in float32 is below `least`.
+
+    Other arguments as of `taste.benchmark.features.frame_cosines`.
+    """
+
+    def work() -> float:
+        cosines = frame_cosines(model, pretrained_dir, of_each, corpus, dtype)
+        return float(np.mean([cosine < least for cosine in cosines.values()]))
+
+    return work
 
 
 def loss_on_features(recipe: Path, system: str, test_set: str, pretrained_dir: Path, dtype: str) -> Callable[[], float]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from taste.benchmark import decoding, quality, reading, training_step
+from taste.benchmark import decoding, features, quality, reading, training_step, units
 from taste.benchmark.harness import Side
 from taste.benchmark.models import ROOT, librispeech_model
 from taste.config import load_config
 from taste.precision import compute_dtype
 
 DTYPES = ("float32", "bfloat16")
+LEAST_COSINE = 0.998  # of a frame, each dimension normalized
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,39 @@ def best_dtype(device: str) -> str:
     return str(compute_dtype("auto", torch.device(device))).removeprefix("torch.")
 
 
-def cpu_rows() -> list[Row]:
-    """Work on a CPU."""
+def cpu_rows(pretrained_dir: Path, corpus: str | None) -> list[Row]:
+    """Work on a CPU.
+
+    Args:
+        pretrained_dir: where Whisper's weights are kept.
+        corpus: a folder with utterances to be encoded; None: made ones.
+    """
+    return [*feature_rows(pretrained_dir, corpus), *lm_rows()]
+
+
+def feature_rows(pretrained_dir: Path, corpus: str | None) -> list[Row]:
+    """Whisper's encoder and the assignment of units."""
+    dtype = best_dtype("cpu")
+    padded, short = (12.0, 2.5) if has_amx() else (5.0, None)
+    rows = []
+    for model in ("base", "small"):
+        inputs = {"model": model, "pretrained_dir": str(pretrained_dir), "of_each": 1, "corpus": corpus}
+        ours = Side(f"taste, {dtype}", features.ours, {**inputs, "dtype": "auto"})
+        openai, faster = features.openai_whisper, features.fastest_faster_whisper
+        work = f"features of 40 s by Whisper {model}, two layers to archives"
+        peers = [
+            (Side("openai-whisper, windows of 30 s, float32", openai, {**inputs, "padded": True}), padded),
+            (Side("openai-whisper, true length, float32", openai, {**inputs, "padded": False}), short),
+            (Side("faster-whisper, windows of 30 s, its fastest type, last layer only", faster, inputs), 2.0),
+        ]
+        rows += [Row(work, ours, peer, reach) for peer, reach in peers]
+    hour = {"seconds": 3600.0}
+    assignment = Side("taste", units.ours, hour), Side("scikit-learn's predict", units.scikit_learn, hour)
+    return [*rows, Row("k-means units of an hour's frames", *assignment, 2.0)]
+
+
+def lm_rows() -> list[Row]:
+    """Training and decoding."""
     config, dtype = librispeech_model(), best_dtype("cpu")
     step = {"config": config, "dtype": dtype}
     sides = {name: Side(f"upstream, {name}", training_step.upstream, {**step, "dtype": name}) for name in DTYPES}
@@ -77,10 +109,10 @@ def cpu_rows() -> list[Row]:
         Row(f"LM training step, forward and backward, {size}", ours, sides["float32"], 4.0, 0.6),
         Row("the same, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6),
     ]
-    for batch, what, reach in ((1, "one utterance", 3.0), (16, "16 utterances at once", 20.0)):
-        sides = (Side(f"taste, {dtype}", decoding.ours, {"batch": batch}),)
-        sides += (Side("upstream, float32", decoding.upstream, {"batch": batch}),)
-        rows.append(Row(f"autoregressive decoding, {what}", *sides, reach))
+    for batch, seconds, reach in ((1, 8, 3.0), (16, 4, 20.0)):
+        inputs = {"batch": batch, "seconds": (seconds,)}
+        sides = Side(f"taste, {dtype}", decoding.ours, inputs), Side("upstream, float32", decoding.upstream, inputs)
+        rows.append(Row(f"autoregressive decoding, {batch} x {seconds} s at once", *sides, reach))
     epochs = Side("from archives", reading.epoch_from_archives), Side("from memory", reading.epoch_in_memory)
     return [*rows, Row("a training epoch of egs/mini's size, read from archives", *epochs, 0.95)]
 
@@ -94,13 +126,16 @@ def gpu_rows() -> list[Row]:
     return [Row("LM training step of CosyVoice-300M, bfloat16, on the GPU", *sides, reach_rate=0.45)]
 
 
-def checks(recipe: Path, pretrained_dir: Path) -> list[Check]:
-    """Figures that speed must not change."""
+def checks(recipe: Path, pretrained_dir: Path, corpus: str | None) -> list[Check]:
+    """Figures that speed must not change; arguments as of `cpu_rows` and `quality.loss_on_features`."""
     where = {"recipe": recipe, "system": "taste", "test_set": "test", "pretrained_dir": pretrained_dir}
     dtype = best_dtype("cpu")
     losses = [Side(name, quality.loss_on_features, {**where, "dtype": name}) for name in ("float32", dtype)]
     corpora = [Side(f"{n:,} utterances", reading.training_on, {"utterances": n}) for n in (1_000, 10_000, 100_000)]
+    alike = {"model": "base", "pretrained_dir": str(pretrained_dir), "corpus": corpus, "dtype": dtype}
+    apart = Side("share", quality.frames_apart, {**alike, "of_each": 2, "least": LEAST_COSINE})
     return [
+        Check(f"frames in {dtype} whose cosine to those in float32 is below {LEAST_COSINE}", [apart], 0.0),
         Check(f"unit loss of egs/mini's taste, features in {dtype} instead of float32", losses, 0.005),
         Check("peak memory of training on 100,000 utterances instead of 1,000", corpora, 0.02, of_memory=True),
     ]
