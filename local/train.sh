@@ -90,7 +90,7 @@ echo "$system: its log is $log"
 mkdir -p "$system_dir"
 TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" \
   local/step.py "$stage" "$(dirname "$system_dir")" "$system" --exp "$(dirname "$system_dir")" --again "$again" \
-  --check "$check" --inputs "${inputs[@]}" --outputs "$system_dir"/{config.yaml,'*.safetensors',train.json} \
+  --check "$check" --inputs "${inputs[@]}" --outputs "$system_dir"/{config.yaml,'*.safetensors',{steps,epochs}.jsonl,train.json} \
   --state "$system_dir/state.pt" -- \
   $cmd --num-threads "$((num_threads * num_processes))" "${gpus[@]}" "${jobs[@]}" "$log" "${torchrun[@]}" -- \
   "${training[@]}"
