@@ -220,6 +220,25 @@ def is_free(step):
     return False
 
 
+def test_a_job_that_has_ended_is_not_run_again_until_its_part_or_command_is_another():
+    Path("part").mkdir()
+    Path("part/utt2spk").touch()
+    os.utime("part/utt2spk", (1, 1))
+
+    def once(script):
+        command = [ROOT / "local/once.sh", "part", "units", "bash", "-c", script]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    count = "echo run >> runs; echo left out 1 of 9"
+    assert once(f"{count}; exit 3").returncode == 3
+    assert once(count).stdout == once(count).stdout == "left out 1 of 9\n"
+    assert runs() == 2
+    os.utime("part/utt2spk", None)
+    once(count)
+    once(f"{count}; true")
+    assert runs() == 4
+
+
 def test_a_line_of_the_record_that_a_kill_cut_off_is_left_out():
     run(copy())
     with open("exp/run.jsonl", "a") as stream:
