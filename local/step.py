@@ -38,6 +38,9 @@ def main() -> None:
     parser.add_argument("name", help="of the step, one of its own in the folder")
     parser.add_argument("--inputs", nargs="*", default=[], metavar="FILE", help="what the command reads")
     parser.add_argument("--outputs", nargs="*", default=[], metavar="FILE", help="what it writes")
+    parser.add_argument(
+        "--shared", nargs="*", default=[], metavar="FILE", help="what it writes, as other recipes may at the same time"
+    )
     parser.add_argument("--updates", nargs="*", default=[], metavar="FILE", help="what it reads and writes anew")
     parser.add_argument(
         "--work", nargs="*", default=[], metavar="FILE",
@@ -58,7 +61,7 @@ def main() -> None:
         parser.error("a command is needed after --")
     step = Step(
         parsed.stage, parsed.folder, parsed.name, command, parsed.inputs, parsed.outputs, parsed.updates, parsed.work,
-        parsed.state, launcher,
+        parsed.state, parsed.shared, launcher,
     )  # fmt: skip
     sys.exit(run_step(step, parsed.exp, parsed.again, parsed.check == "full"))
 

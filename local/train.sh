@@ -49,9 +49,10 @@ if [[ $# -ne 3 ]]; then
 fi
 train_set="$1" dev_set="$2" system_dir="$3"
 system="$(basename "$system_dir")"
-system_conf="$TASTE_ROOT/conf/$system.yaml"
+conf="$(realpath --relative-to=. "$TASTE_ROOT/conf")" # which stays the same where the checkout is moved
+system_conf="$conf/$system.yaml"
 [[ ! -f "$system_confs/$system.yaml" ]] || system_conf="$system_confs/$system.yaml"
-configs=("$TASTE_ROOT/conf/default.yaml" "$model_config" "$train_config" ${continued_config:+"$continued_config"} "$system_conf")
+configs=("$conf/default.yaml" "$model_config" "$train_config" ${continued_config:+"$continued_config"} "$system_conf")
 training=(local/train.py "$train_set" "$dev_set" "$system_dir" --config "${configs[@]}" --set "seed=$seed"
   --device "$device" --pretrained_dir "$pretrained_dir" ${init:+--init "$init"}
   ${sentencepiece_model:+--sentencepiece_model "$sentencepiece_model"})
@@ -90,7 +91,7 @@ echo "$system: its log is $log"
 mkdir -p "$system_dir"
 TASTE_TERMINAL="$([[ -t 2 ]] && tty <&2 || true)" \
   local/step.py "$stage" "$(dirname "$system_dir")" "$system" --exp "$(dirname "$system_dir")" --again "$again" \
-  --check "$check" --inputs "${inputs[@]}" --outputs "$system_dir"/{config.yaml,'*.safetensors',train.json} \
+  --check "$check" --inputs "${inputs[@]}" --outputs "$system_dir"/{config.yaml,'*.safetensors',{steps,epochs}.jsonl,train.json} \
   --state "$system_dir/state.pt" -- \
   $cmd --num-threads "$((num_threads * num_processes))" "${gpus[@]}" "${jobs[@]}" "$log" "${torchrun[@]}" -- \
   "${training[@]}"

@@ -64,12 +64,13 @@ def write_json_lines(path: str | Path, records: Iterable[Any]) -> None:
 
 
 def read_json_lines(path: str | Path, made_by: str) -> list[Any]:
-    """Read what `write_json_lines` wrote.
+    """Read what `write_json_lines` wrote, or lines that were appended, without a last one that was cut off.
 
     Raises:
         RecipeError: the file is missing; `made_by` names the stage that makes it.
     """
-    return [json.loads(line) for line in require(path, made_by).read_text(encoding="utf-8").splitlines()]
+    whole, _, _ = require(path, made_by).read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def require(path: str | Path, made_by: str) -> Path:

@@ -37,6 +37,8 @@ class RunRecord:
     def write(self, exp_dir: Path, status: int, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Append the record to `exp_dir/run.jsonl`; lines of steps that end at the same time do not mix.
 
+        A last line without an end, of a run that was killed, goes.
+
         Args:
             status: exit status of the command.
             inputs: files with their states, as `taste.steps` has them.
@@ -45,9 +47,11 @@ class RunRecord:
         seconds = round(time.monotonic() - self.start, 1)
         record = {**self.record, "seconds": seconds, "status": status, "inputs": inputs, "outputs": outputs}
         exp_dir.mkdir(parents=True, exist_ok=True)
-        with open(exp_dir / FILE, "a", encoding="utf-8") as stream:
+        with open(exp_dir / FILE, "ab+") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            stream.seek(0)
+            stream.truncate(stream.read().rfind(b"\n") + 1)
+            stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
 
 def run_table(exp_dir: Path) -> list[list[str]]:

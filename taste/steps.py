@@ -46,6 +46,7 @@ class Step:
         updates: likewise, that it reads and writes anew.
         work: folders and patterns of what it leaves when it is stopped and goes on from; removed where it begins anew.
         state: likewise, of what took so long that it is not removed: with other inputs or options the step is refused.
+        shared: likewise, that it writes as other recipes may at the same time: what is half-written there stays.
         launcher: words before the command that say where and how it runs.
     """
 
@@ -58,6 +59,7 @@ class Step:
     updates: Sequence[str] = ()
     work: Sequence[str] = ()
     state: Sequence[str] = ()
+    shared: Sequence[str] = ()
     launcher: Sequence[str] = ()
 
     @property
@@ -69,6 +71,10 @@ class Step:
     def record_path(self) -> Path:
         """Where its record is."""
         return self.folder / ".steps" / f"{self.name}.json"
+
+    def written(self) -> dict[str, State]:
+        """How the files are that it has written."""
+        return states([*self.outputs, *self.updates, *self.shared])
 
     def options(self) -> dict[str, str]:
         """The command's options and what stands without one, without those that only say how it is done."""
@@ -107,7 +113,7 @@ def run_step(step: Step, exp_dir: Path, again: bool = False, check_contents: boo
         differences = _differences(step, record, records, check_contents) if record else []
         if record.get("state") == COMPLETE and not differences and not again:
             if check_contents:  # the times may be others
-                record |= {"inputs": states(step.inputs), "outputs": states([*step.outputs, *step.updates])}
+                record |= {"inputs": states(step.inputs), "outputs": step.written()}
                 write_json(step.record_path, record)
             print(f"{step.title}: complete", flush=True)
             return 0
@@ -129,7 +135,7 @@ def run_step(step: Step, exp_dir: Path, again: bool = False, check_contents: boo
         write_json(step.record_path, started)
         run = RunRecord(step.stage, f"{step.name} of {step.folder}", step.command)
         status = subprocess.run([*step.launcher, *step.command], pass_fds=[lock]).returncode
-        outputs = states([*step.outputs, *step.updates]) if status == 0 else {}
+        outputs = step.written() if status == 0 else {}
         if status == 0:
             write_json(step.record_path, {**started, "state": COMPLETE, "outputs": outputs})
         run.write(exp_dir, status, started["inputs"], outputs)

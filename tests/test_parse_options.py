@@ -69,6 +69,15 @@ def test_command_line_counts_more_than_config(run, tmp_path):
     assert run("--stage", "6", "--config", "my.conf", "x").stdout == "6|9|true|from file|run.pl||x|"
 
 
+def test_an_option_that_a_config_cannot_set_is_named_with_its_line(run, tmp_path):
+    (tmp_path / "my.conf").write_text("# stagee is a mistake\nstage=5\n\nstagee=6 train=false\n")
+    result = run("--config", "my.conf")
+    assert result.returncode == 1 and result.stdout == ""
+    assert "./my.conf:4: invalid option stagee; 'script.sh --help' lists the options" in result.stderr
+    (tmp_path / "my.conf").write_text('HERE="of my own"\nname="$HERE"\n')
+    assert run("--config", "my.conf").stdout == "1|9|true|of my own|run.pl||"
+
+
 def test_help(run):
     result = run("--stage", "3", "--help")
     assert result.returncode == 0

@@ -77,6 +77,18 @@ def test_a_killed_training_ends_as_if_it_had_not_been(data, config_file):
     assert not (data / "killed" / STATE).exists() and not list((data / "killed").glob("epoch[0-9]*"))
 
 
+def test_a_training_killed_when_all_but_its_record_is_written_can_end(data, config_file, monkeypatch):
+    config = load_config([config_file], ["epochs=2"])
+    sets = open_sets(data, config)
+    whole = train(config, *sets, data / "whole of two", None, "cpu")
+    monkeypatch.setattr("taste.training.loop.write_json", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, *sets, data / "last", None, "cpu")
+    monkeypatch.undo()
+    assert train(config, *sets, data / "last", None, "cpu")["average"] == whole["average"]
+    assert (data / "last" / AVERAGE).read_bytes() == (data / "whole of two" / AVERAGE).read_bytes()
+
+
 def test_an_unfinished_training_with_other_settings_is_not_overwritten(data, config_file, monkeypatch):
     config = load_config([config_file])
     sets = open_sets(data, config)

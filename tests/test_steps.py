@@ -1,5 +1,7 @@
 """Steps: what is complete is left alone, what was stopped goes on, what has changed is done again."""
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ import pytest
 from taste.errors import RecipeError
 from taste.run_records import duration, run_table
 from taste.steps import Step, run_step
+from tests.helpers_cluster import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTING = 'cat "$0" > "$1"; echo run >> runs'  # copies its first file to its second
@@ -146,6 +149,17 @@ def test_what_was_stopped_goes_on_and_with_other_inputs_begins_anew(capsys):
     assert run_step(step, Path("exp")) == 1 and Path("work/halves").read_text() == "half\n"
 
 
+def test_what_other_recipes_may_be_writing_is_left_alone():
+    run(copy(outputs=[], shared=["data/*.safetensors"]))
+    Path("data/.model.safetensors.99.partial").touch()
+    Path("data/model.safetensors").touch()
+    run(copy(outputs=[], shared=["data/*.safetensors"], options=["--K", "20"]))
+    assert runs() == 2 and Path("data/.model.safetensors.99.partial").exists()
+    Path("data/model.safetensors").unlink()
+    run(copy(outputs=[], shared=["data/*.safetensors"], options=["--K", "20"]))
+    assert runs() == 3
+
+
 def test_unfinished_training_is_not_lost():
     train = 'echo state > data/state.pt; exit "$0"'
 
@@ -182,6 +196,56 @@ def test_the_same_step_twice_at_once_is_refused_even_where_its_first_launcher_wa
             first.wait()
     finally:
         os.killpg(first.pid, signal.SIGKILL)
+
+
+def test_a_step_is_being_run_as_long_as_one_of_its_jobs():
+    """The launcher is killed, its job, which has a session of its own, lives on."""
+    launcher = [ROOT / "utils/run.pl", "x.log", "echo", "$$", ">job", ";", "exec", "sleep", "60"]
+    first = subprocess.Popen([ROOT / "local/step.py", "5", "data", "slow", "--", *launcher], start_new_session=True)
+    wait_until(lambda: Path("job").exists() and Path("job").read_text(), what="the job")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    step = Step("5", Path("data"), "slow", ["true"])
+    with pytest.raises(RecipeError, match="slow of data is being run already"):
+        run_step(step, Path("exp"))
+    os.kill(int(Path("job").read_text()), signal.SIGKILL)
+    wait_until(lambda: is_free(step), 20, "the end of the job")
+    run(step)
+
+
+def is_free(step):
+    with open(step.record_path.with_suffix(".lock")) as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def test_a_job_that_has_ended_is_not_run_again_until_its_part_or_command_is_another():
+    Path("part").mkdir()
+    Path("part/utt2spk").touch()
+    os.utime("part/utt2spk", (1, 1))
+
+    def once(script):
+        command = [ROOT / "local/once.sh", "part", "units", "bash", "-c", script]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    count = "echo run >> runs; echo left out 1 of 9"
+    assert once(f"{count}; exit 3").returncode == 3
+    assert once(count).stdout == once(count).stdout == "left out 1 of 9\n"
+    assert runs() == 2
+    os.utime("part/utt2spk", None)
+    once(count)
+    once(f"{count}; true")
+    assert runs() == 4
+
+
+def test_a_line_of_the_record_that_a_kill_cut_off_is_left_out():
+    run(copy())
+    with open("exp/run.jsonl", "a") as stream:
+        stream.write('{"stage": "1", "step": "co')
+    assert len(run_table(Path("exp"))) == 2
+    run(copy(), again=True)
+    assert len(run_table(Path("exp"))) == 3
 
 
 def test_what_was_run_is_noted(monkeypatch):

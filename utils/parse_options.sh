@@ -5,8 +5,9 @@
 #   . utils/parse_options.sh
 #
 # takes --stage 3; dashes in a name stand for underscores (--stop-stage sets stop_stage). What is left in "$@" are the
-# positional arguments. A variable that holds true or false takes no other value. --config FILE sources FILE, and what
-# the command line says counts more than the file. --help prints $help_message.
+# positional arguments. A variable that holds true or false takes no other value. --config FILE sources FILE, which may
+# set no other variables unless their names are in capitals, and what the command line says counts more than the file.
+# --help prints $help_message.
 
 _parse_options_fail() {
   echo "$0: $1" >&2
@@ -20,8 +21,14 @@ for ((_parse_options_i = 1; _parse_options_i <= $#; _parse_options_i++)); do
     config="${!_parse_options_i:-}"
     [[ -f "$config" && -r "$config" ]] || _parse_options_fail "--config: cannot read the file '$config'"
     [[ "$config" == */* ]] || config="./$config" # without a slash, bash would look along PATH
+    _parse_options_known="$(compgen -v)"
     # shellcheck source=/dev/null
     . "$config"
+    for _parse_options_name in $(compgen -v | grep -vE '^[A-Z_]' | grep -vxF "$_parse_options_known" || true); do
+      _parse_options_line="$(grep -nm 1 "^[^#]*\b$_parse_options_name=" "$config" | cut -d : -f 1)"
+      _parse_options_fail \
+        "$config:$_parse_options_line: invalid option $_parse_options_name; '$0 --help' lists the options"
+    done
   fi
 done
 
@@ -52,4 +59,4 @@ done
 [[ -n "${cmd-unset}" ]] || _parse_options_fail "option --cmd is empty; give a launcher such as utils/run.pl"
 
 unset -f _parse_options_fail
-unset _parse_options_i _parse_options_name
+unset _parse_options_i _parse_options_name _parse_options_known _parse_options_line

@@ -222,14 +222,14 @@ if runs 2; then
     figure=()
     [[ "$set" != train ]] || figure=(--figure "$exp/figures/mel.png")
     readarray -t updates < <(tables "$set")
-    "${step[@]}" "$data" "${set}_audio" --updates "${updates[@]}" --outputs "$dump/$set/wav" -- \
+    "${step[@]}" "$data" "${set}_audio" --updates "${updates[@]}" --outputs "$dump/$set/wav" "${figure[@]:1}" -- \
       local/prepare_audio.py "$data/$set" "$dump/$set/wav" --allow_pipes "$allow_pipes" "${figure[@]}"
   done
 fi
 
 if runs 3; then
   log "Stage 3: pretrained models in $pretrained_dir"
-  "${step[@]}" "$exp" pretrained --outputs "$pretrained_dir/*.safetensors" "$pretrained_dir/CosyVoice-300M" -- \
+  "${step[@]}" "$exp" pretrained --shared "$pretrained_dir/*.safetensors" "$pretrained_dir/CosyVoice-300M" -- \
     local/prepare_pretrained.py --pretrained_dir "$pretrained_dir" --whisper_weights "$whisper_weights" \
     --whisper_models "$whisper_models" --spk_backend "$spk_backend" --units_backend "$units_backend" \
     ${cosyvoice_dir:+--cosyvoice_dir "$cosyvoice_dir"}
@@ -324,7 +324,7 @@ if runs 10; then
   readarray -t inputs < <(files_of "$systems" eval train.json)
   # shellcheck disable=SC2086
   "${step[@]}" "$exp" results --inputs "$data/train/utt2s3" "${inputs[@]}" \
-    --outputs "$exp"/{results.json,RESULTS.md,figures/loss.png} -- \
+    --outputs "$exp"/{results.json,RESULTS.md,figures/loss.png,baselines} -- \
     local/results.py "$exp" --systems $systems --data_dir "$data" --train_set train --test_sets $test_parts \
     --made_by "$command_line"
 fi

@@ -8,6 +8,7 @@ as `LC_ALL=C sort` does, which is the order of bytes.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import operator
 import re
@@ -64,9 +65,11 @@ def link_target(path: Path) -> str | None:
 
 
 def back_up(path: Path) -> None:
-    """Keep the original of `path` in `.backup`; one that is there from before gets a number behind its name."""
+    """Keep the original of `path` in `.backup`; another that is there from before gets a number behind its name."""
     backup = path.parent / ".backup" / path.name
     if backup.exists():
+        if filecmp.cmp(path, backup):  # kept by a run that was stopped then
+            return
         number = next(n for n in range(1, 1_000_000) if not backup.with_name(f"{path.name}.{n}").exists())
         backup.rename(backup.with_name(f"{path.name}.{number}"))
     with atomic_path(backup) as partial:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
 from taste.data_dir.contents import (
+    BLOCK_LINES,
     PARTIAL,
     back_up,
     file_lines,
@@ -25,7 +27,7 @@ from taste.data_dir.contents import (
     utt2spk_to_spk2utt,
     write_lines,
 )
-from taste.data_dir.validate import MAY_HOLD_TABS, ODD_SPACE, PRINTABLE, form_of, read_ids
+from taste.data_dir.validate import MAY_HOLD_TABS, ODD_SPACE, PRINTABLE, Form, form_of, read_ids
 from taste.errors import RecipeError
 from taste.files import atomic_path
 
@@ -63,14 +65,21 @@ class Table:
 class Selection:
     """Which lines of tables stay: those of some ids."""
 
-    def __init__(self, ids: Iterable[bytes]) -> None:
-        self.ids = frozenset(ids)
-        self._last: tuple[list[bytes], list[bool]] = ([], [])
+    def __init__(self, ids: Sequence[bytes], known: tuple[list[bytes], list[bool]] = ([], [])) -> None:
+        """Choose `ids`, sorted; `known` are ids of which it is known already whether they are among these."""
+        self._ids = ids
+        self._last = known
+
+    @cached_property
+    def _members(self) -> frozenset[bytes]:
+        return frozenset(self._ids)
 
     def of(self, ids: list[bytes]) -> list[bool]:
         """Whether the line of each of `ids` stays."""
+        if ids == self._ids:
+            return [True] * len(ids)
         if ids != self._last[0]:  # as nearly all tables have the same ids
-            self._last = ids, list(map(self.ids.__contains__, ids))
+            self._last = ids, list(map(self._members.__contains__, ids))
         return self._last[1]
 
 
@@ -97,6 +106,7 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
     segments = by_name.get("segments")
     utt2reco = dict(zip(segments.ids, segments.second_fields(), strict=True)) if segments else None
     chosen = _utterances_to_keep(by_name, spks, utt2reco)
+    known = utts, chosen
     utts, spks = list(compress(utts, chosen)), list(compress(spks, chosen))
     if not utts:
         raise RecipeError(f"{data_dir}: no utterance is in all files (see above), so nothing has been changed")
@@ -106,12 +116,14 @@ def fix_data_dir(data_dir: str | Path) -> tuple[int, int]:
             "which Kaldi's tools need; make speaker-ids prefixes of utterance-ids"
         )
     spk2utt = utt2spk_to_spk2utt(utts, spks)
-    of_utts = Selection(utts)
-    of_recordings = Selection(utt2reco[utt] for utt in utts) if utt2reco else of_utts
-    selections = {"utt": of_utts, "spk": Selection(spk2utt), "reco": of_recordings}
+    of_utts = Selection(utts, known)
+    of_recordings = Selection(sorted({utt2reco[utt] for utt in utts})) if utt2reco else of_utts
+    selections = {"utt": of_utts, "spk": Selection(list(spk2utt)), "reco": of_recordings}
     for table in by_name.values():
         _write_if_changed(table, selections[kind_of(table.path.name) or "utt"])
-    _replace_if_different(data_dir / "spk2utt", spk2utt_lines(spk2utt), "made from utt2spk")
+    lines = list(spk2utt_lines(spk2utt))
+    if not (data_dir / "spk2utt").is_file() or _differ(data_dir / "spk2utt", lines):
+        _replace(data_dir / "spk2utt", lines, "made from utt2spk")
     return by_name["utt2spk"].lines_before, len(utts)
 
 
@@ -141,15 +153,22 @@ def _mended_lines(path: Path) -> tuple[list[bytes], list[bytes]]:
     """The ids and lines of a faulty table, sorted; lines that cannot be mended are named and left out."""
     form = form_of(path.name)
     content = _mended_characters(path.name, path.read_bytes())
-    lines = content.removesuffix(b"\n").split(b"\n")
+    lines = content.split(b"\n")
+    if not lines[-1]:  # behind the last newline
+        lines.pop()
     in_order = sorted(lines)  # by id, as behind it stands what sorts before all that ids hold
-    ids = form.line.findall(b"\n".join(in_order))
+    ids = _ids_of_good_lines(form, in_order)
     is_good = not form.is_good and len(ids) == len(lines) and b"" not in ids and _is_utf8(content)
     if is_good and is_ascending(ids):
         return ids, in_order
     good = _good_lines(path, lines)
     ids = sorted(good)
     return ids, [good[key] for key in ids]
+
+
+def _ids_of_good_lines(form: Form, lines: list[bytes]) -> list[bytes]:
+    starts = range(0, len(lines), BLOCK_LINES)
+    return [key for start in starts for key in form.line.findall(b"\n".join(lines[start : start + BLOCK_LINES]))]
 
 
 def _good_lines(path: Path, lines: list[bytes]) -> dict[bytes, bytes]:
@@ -222,17 +241,21 @@ def _utterances_to_keep(
 def _write_if_changed(table: Table, selection: Selection) -> None:
     chosen = selection.of(table.ids)
     number = sum(chosen)
-    if table.mended is not None or number < len(table.ids):
-        lines = compress(table.lines(), chosen)
-        _replace_if_different(table.path, lines, f"{number} of {table.lines_before} lines kept")
+    if number < len(table.ids) or (table.mended is not None and _differ(table.path, table.mended)):
+        _replace(table.path, compress(table.lines(), chosen), f"{number} of {table.lines_before} lines kept")
 
 
-def _replace_if_different(path: Path, lines: Iterable[bytes], message: str) -> None:
-    content = b"\n".join(lines) + b"\n"
-    if path.is_file():
-        if path.read_bytes() == content:
-            return
-        back_up(path)
+def _differ(path: Path, lines: Sequence[bytes]) -> bool:
+    """Whether a file has other lines than these."""
+    size = sum(map(len, lines)) + len(lines)
+    return path.stat().st_size != size or path.read_bytes() != b"\n".join(lines) + b"\n"
+
+
+def _replace(path: Path, lines: Iterable[bytes], message: str) -> None:
+    """Write a table anew; the original, where there is one, is kept."""
     logger.info("%s: %s", path, message)
     with atomic_path(path) as partial:
-        partial.write_bytes(content)
+        with open(partial, "wb") as stream:
+            write_lines(stream, lines)
+        if path.is_file():
+            back_up(path)

@@ -56,6 +56,7 @@ def run_job(
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 start_new_session=watch is not None,  # a group of its own, so that its children end with it
+                close_fds=False,  # a step's lock, which this process was given, is held as long as the job lives
             )
         with watch.over(process) if watch else contextlib.nullcontext():
             status = process.wait()

@@ -347,7 +347,7 @@ def average_of_best(
     if not done.kept:
         return None
     paths = [system_dir / name for name in sorted(done.kept)]
-    if group.is_first:
+    if group.is_first and all(path.exists() for path in paths):  # else a run that was stopped has done so
         save_tensors(system_dir / AVERAGE, average_weights(paths))
     group.gather(None)  # wait for the file
     fit_weights(model, load_weights(system_dir / AVERAGE, "training"), system_dir / AVERAGE)
@@ -355,5 +355,5 @@ def average_of_best(
     loss = total(group.merge(scores).values()).summary()["loss"]
     if group.is_first:
         for path in paths:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return {"epochs": sorted(int(path.stem.removeprefix("epoch")) for path in paths), "dev_loss": loss}
