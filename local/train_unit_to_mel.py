@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("conf/griffinlim.yaml"), help="sizes and training settings")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--allow_pipes", type=true_or_false, default=False, help="run commands ('… |') in wav.scp")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that read the speech (default: 1)")
     options = parser.parse_args()
     train_unit_to_mel(
         options.train_dir,
@@ -28,6 +29,7 @@ def main() -> None:
         options.config,
         torch.device(options.device),
         options.allow_pipes,
+        options.jobs,
     )
 
 

@@ -114,10 +114,10 @@ class TasteTokenizer:
         Audio of up to 30 s is tokenized as one utterance, exactly as by stages 2 to 10; longer audio in pieces, which
         end where sentences do as Whisper hears them.
 
-        Times are those of `taste.text.alignment.align`, with its limits. A text that does not fit the audio is taken
-        all the same, with a warning where its probability is below 0.2, on the geometric mean over its tokens. On 20
-        utterances of LibriSpeech, Whisper base gave their own texts 0.34 to 0.88, texts of other utterances up to 0.13,
-        and texts that begin right and end as another utterance's 0.002 to 0.22.
+        Times are those of `taste.text.alignment.align`, with its limits. A given text is refused where its probability
+        is below 0.2, on the geometric mean over its tokens. On 20 utterances of LibriSpeech, Whisper base gave their
+        own texts 0.34 to 0.88, texts of other utterances up to 0.13, and texts that begin right and end as another
+        utterance's 0.002 to 0.22.
 
         Args:
             audio: a file that soundfile reads (wav, flac, ogg, opus, mp3, of any rate and number of channels), or
@@ -127,8 +127,8 @@ class TasteTokenizer:
             utt: name of the recording; without it, that of the file.
 
         Raises:
-            UtteranceError: the audio cannot be read, is shorter than 20 ms or holds no speech; the text is empty, or
-                given with more than 30 s.
+            UtteranceError: the audio cannot be read, is shorter than 20 ms or holds no speech; the text is empty, is
+                not what is said, or given with more than 30 s.
         """
         if isinstance(audio, tuple):
             samples = as_stage_2_leaves(np.asarray(audio[0], dtype=np.float32), audio[1])
@@ -143,10 +143,11 @@ class TasteTokenizer:
         ]
         tokens = made[0] if len(made) == 1 else _joined(made)
         if text is not None and tokens.probability < LEAST_PROBABILITY:
-            logger.warning(
-                "%s: the text seems not to be what is said: Whisper gives its tokens a probability of %.3f, and that "
-                "of a text that fits is above %.1f", source, tokens.probability, LEAST_PROBABILITY,
-            )  # fmt: skip
+            raise UtteranceError(
+                f"{source}: the text seems not to be what is said: Whisper gives its tokens a probability of "
+                f"{tokens.probability:.3f}, and that of a text that fits is above {LEAST_PROBABILITY}; correct it, or "
+                "leave it out, and Whisper transcribes the audio"
+            )
         return tokens
 
     def decode(self, tokens: SpeechTokens, seed: int = 1) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-"""Units to waveforms by the recipe's own network and Griffin-Lim, on tones that stand for units."""
+"""Units to waveforms by the recipe's own network and Griffin-Lim, on tones of a voice that stand for units."""
 
 import json
 
@@ -10,14 +10,16 @@ import torch
 from taste.archives import ArchiveWriter
 from taste.errors import RecipeError
 from taste.reconstruction import write_waveforms
+from taste.scores.acoustics import track_f0
 from taste.tables import read_table, write_table
 from taste.unit2wav.griffinlim import GriffinLimVocoder
-from taste.unit2wav.mel import griffin_lim, log_mel
+from taste.unit2wav.mel import MELS, griffin_lim, log_mel
 from taste.unit2wav.unit_to_mel import UnitToMel, UnitToMelConfig
 from taste.unit2wav.unit_to_mel_training import train_unit_to_mel
 
 RATE = 16000
 TONES = (300, 600, 1200, 2400)  # Hz, one a unit
+F0 = 100
 UNITS = {"backend": "kmeans", "model": "tones", "layer": "0", "K": len(TONES), "rate": 25}
 CPU = torch.device("cpu")
 CONFIG = "dim: 32\ndilations: [1]\nframe_dim: 16\nframe_dilations: [1]\nmax_hours: 1\nepochs: {epochs}\n"
@@ -25,9 +27,11 @@ CONFIG += "batch_frames: 500\nlearning_rate: 0.01\nseed: 1\n"
 
 
 def tone(units, rng):
-    """Each unit as 40 ms of its tone, with a little noise."""
+    """Each unit as 40 ms of a voice that is loudest at its tone, with a little noise."""
     frequency = np.repeat([TONES[unit] for unit in units], RATE // UNITS["rate"])
-    return 0.3 * np.sin(2 * np.pi * np.cumsum(frequency) / RATE) + 0.001 * rng.standard_normal(len(frequency))
+    time = np.arange(len(frequency)) / RATE
+    voice = sum(np.cos(2 * np.pi * f * time) * np.exp(-(((f - frequency) / F0) ** 2)) for f in range(F0, 3000, F0))
+    return 0.15 * voice + 0.001 * rng.standard_normal(len(time))
 
 
 def data_dir(path, utts, seed=0):
@@ -66,11 +70,38 @@ def loudest(samples):
 
 
 def test_griffin_lim_gives_back_what_the_mel_spectrogram_was_made_of():
-    samples = torch.from_numpy(tone([1] * 25, np.random.default_rng(0))).float()
-    again = griffin_lim(log_mel(samples))
-    assert len(samples) <= len(again) <= len(samples) + 160
-    assert loudest(again.numpy()) == pytest.approx(TONES[1], rel=0.05)
-    torch.testing.assert_close(griffin_lim(log_mel(samples)), again, rtol=0, atol=0)
+    noise = torch.from_numpy(0.1 * np.random.default_rng(0).standard_normal(RATE)).float()
+    filtered = torch.from_numpy(tone([1] * 25, np.random.default_rng(0))).float()
+    for samples in (noise, filtered):
+        mel = log_mel(samples)
+        again = griffin_lim(mel, torch.zeros(len(mel)))
+        assert len(samples) <= len(again) <= len(samples) + 160
+        torch.testing.assert_close(again.std(), samples.std(), rtol=0.3, atol=0)
+        torch.testing.assert_close(griffin_lim(mel, torch.zeros(len(mel))), again, rtol=0, atol=0)
+    assert loudest(again.numpy()) == pytest.approx(TONES[1], rel=0.2)
+
+
+def test_the_shortest_speech_has_a_mel_spectrogram():
+    assert log_mel(torch.zeros(320)).shape == (3, MELS)
+
+
+def test_the_voice_has_the_pitch_that_is_asked_for():
+    """Of low voices, too, whose harmonics the mel bands do not tell apart; and none where none is asked for."""
+    mel = (-2 - torch.arange(MELS) / 12).expand(120, MELS)
+    wanted = torch.cat((torch.linspace(90, 140, 80), torch.zeros(40)))
+    found = track_f0(griffin_lim(mel, wanted).numpy())
+    voiced = np.isfinite(found)
+    assert voiced[:80].mean() > 0.9 and not voiced[85:].any()
+    np.testing.assert_allclose(found[:80][voiced[:80]], wanted[:80].numpy()[voiced[:80]], rtol=0.05)
+
+
+def test_speech_without_a_voice_is_refused(tmp_path):
+    for number, name in enumerate(("train", "dev")):
+        for wav in read_table(data_dir(tmp_path / name, 2, number) / "wav.scp").values():
+            soundfile.write(wav, 0.1 * np.random.default_rng(0).standard_normal(5 * RATE), RATE)
+    (tmp_path / "griffinlim.yaml").write_text(CONFIG.format(epochs=1))
+    with pytest.raises(RecipeError, match="no voice was found"):
+        train_unit_to_mel(tmp_path / "train", tmp_path / "dev", tmp_path / "out", tmp_path / "griffinlim.yaml", CPU)
 
 
 def test_padding_and_other_utterances_change_nothing():
@@ -79,6 +110,7 @@ def test_padding_and_other_utterances_change_nothing():
     long, short, spk = torch.tensor([1, 2, 3, 4, 0, 1]), torch.tensor([4, 2, 1]), torch.randn(2, 3)
     batch = torch.stack([long, torch.cat((short, torch.tensor([3, 3, 3])))])
     both = model(batch, torch.tensor([6, 3]), spk)
+    assert both.shape == (2, 24, MELS + 2)
     torch.testing.assert_close(both[1, :12], model(short[None], torch.tensor([3]), spk[1:])[0])
     torch.testing.assert_close(both[0], model(long[None], torch.tensor([6]), spk[:1])[0])
 
@@ -90,6 +122,7 @@ def test_units_become_the_sounds_they_stood_for(trained):
     assert len(samples) == 2 * RATE
     assert loudest(samples[:half].numpy()) == pytest.approx(TONES[3], rel=0.1)
     assert loudest(samples[half:].numpy()) == pytest.approx(TONES[0], rel=0.1)
+    assert np.nanmedian(track_f0(samples.numpy())) == pytest.approx(F0, rel=0.05)
     assert samples.abs().max() <= 1
 
 

@@ -337,7 +337,7 @@ if runs 11; then
     "${step[@]}" "$exp" griffinlim --inputs "$data"/{train,dev}/{wav.scp,utt2s3,spk_emb.scp} "$griffinlim_config" \
       --outputs "$vocoder_dir" -- \
       local/train_unit_to_mel.py "$data/train" "$data/dev" "$vocoder_dir" --config "$griffinlim_config" \
-      --device "$device" --allow_pipes "$allow_pipes"
+      --device "$device" --allow_pipes "$allow_pipes" --jobs "$train_jobs"
   fi
   waves=(--vocoder "$vocoder" --vocoder_dir "$vocoder_dir" ${cosyvoice_code:+--cosyvoice_code "$cosyvoice_code"}
     --device "$device")
@@ -350,8 +350,9 @@ if runs 11; then
     local/reconstruct.py "$exp/{}" --data_dir "$data" --test_sets $test_parts "${waves[@]}"
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
     edited_set="$data/${test_parts%% *}"
-    "${step[@]}" "$exp" edits --inputs "$exp/$edited_system"/{best.safetensors,tokens} "${weights[@]}" \
-      "$edited_set"/{wav.scp,utt2words,utt2s3} "$data"/train/{utt2s3,utt2words} --outputs "$exp/edits" -- \
+    env OMP_NUM_THREADS="$(threads_of_each "$train_jobs")" "${step[@]}" "$exp" edits \
+      --inputs "$exp/$edited_system"/{best.safetensors,tokens} "${weights[@]}" "$edited_set"/{wav.scp,utt2words,utt2s3} \
+      "$data"/train/{utt2s3,utt2words} --outputs "$exp/edits" -- \
       local/edit_words.py "$exp" "$data/train" "$edited_set" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
   readarray -t inputs < <(files_of "$heard_systems" best.safetensors train.json)

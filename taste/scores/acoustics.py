@@ -64,10 +64,16 @@ def analyse(samples: np.ndarray) -> Acoustics:
     cepstra = librosa.feature.mfcc(
         y=samples, sr=SAMPLE_RATE, n_mfcc=COEFFICIENTS + 1, n_mels=MELS, n_fft=WINDOW, hop_length=HOP
     )
+    return Acoustics(cepstra[1:].T, track_f0(samples))
+
+
+def track_f0(samples: np.ndarray, rate: int = F0_RATE) -> np.ndarray:
+    """F0 in Hz of float32 (samples,) at 16 kHz: (frames,), `rate` values a second, NaN where there is no voice."""
     f0, _, _ = librosa.pyin(
-        samples, fmin=F0_MIN, fmax=F0_MAX, sr=SAMPLE_RATE, frame_length=WINDOW, hop_length=HOP, resolution=F0_RESOLUTION
-    )
-    return Acoustics(cepstra[1:].T, f0)
+        samples, fmin=F0_MIN, fmax=F0_MAX, sr=SAMPLE_RATE, frame_length=WINDOW, hop_length=SAMPLE_RATE // rate,
+        resolution=F0_RESOLUTION,
+    )  # fmt: skip
+    return f0
 
 
 def compare(original: Acoustics, other: Acoustics) -> Comparison:

@@ -1,4 +1,4 @@
-"""The vocoder that the recipe trains itself: units to a mel spectrogram, then Griffin-Lim."""
+"""The vocoder that the recipe trains itself: units to a mel spectrogram and the pitch, then Griffin-Lim."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ class GriffinLimVocoder:
                 f"{spk_embs.shape[1]}; run stages 6 and 11 with the same --spk_backend"
             )
         pairs = zip(units, spk_embs, strict=True)
-        mels = [self.model.log_mel(unit.to(self.device), spk_emb.to(self.device)) for unit, spk_emb in pairs]
-        return [griffin_lim(mel.cpu()) for mel in mels]
+        drawn = [self.model.draw(unit.to(self.device), spk_emb.to(self.device)) for unit, spk_emb in pairs]
+        return [griffin_lim(mel.cpu(), f0.cpu()) for mel, f0 in drawn]

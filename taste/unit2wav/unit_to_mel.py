@@ -1,4 +1,4 @@
-"""The network that draws a mel spectrogram from units and a speaker embedding."""
+"""The network that draws a mel spectrogram and the pitch from units and a speaker embedding."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ class ConvolutionBlock(nn.Module):
 
 
 class UnitToMel(nn.Module):
-    """Every unit becomes `frames` mel frames, seen with its neighbours on both sides.
+    """Every unit becomes `frames` frames, seen with its neighbours on both sides.
 
-    Mel frames are normalized: each band by the mean and the deviation that it has in training.
+    Of a frame it draws `MELS` mel values, log F0, and the logit of there being a voice. All but the last are
+    normalized: each by the mean and the deviation that it has in training.
     """
 
     def __init__(self, config: UnitToMelConfig, units: int, spk_dim: int, frames: int) -> None:
@@ -58,9 +59,9 @@ class UnitToMel(nn.Module):
         self.unit_blocks = nn.ModuleList(ConvolutionBlock(config.dim, each) for each in config.dilations)
         self.up = nn.Linear(config.dim, frames * config.frame_dim)
         self.frame_blocks = nn.ModuleList(ConvolutionBlock(config.frame_dim, each) for each in config.frame_dilations)
-        self.out = nn.Linear(config.frame_dim, MELS)
-        self.register_buffer("mean", torch.zeros(MELS))
-        self.register_buffer("deviation", torch.ones(MELS))
+        self.out = nn.Linear(config.frame_dim, MELS + 2)
+        self.register_buffer("mean", torch.zeros(MELS + 1))
+        self.register_buffer("deviation", torch.ones(MELS + 1))
 
     def forward(self, unit: Tensor, unit_length: Tensor, spk_emb: Tensor) -> Tensor:
         """Padding changes nothing that is real.
@@ -71,7 +72,7 @@ class UnitToMel(nn.Module):
             spk_emb: (batch, spk_dim); its length does not count.
 
         Returns:
-            (batch, units * frames, MELS), normalized.
+            (batch, units * frames, MELS + 2), normalized.
         """
         real = length_mask(unit_length, unit.shape[1])[..., None].float()
         x = self.unit_embedding(unit) + self.spk_affine(F.normalize(spk_emb, dim=1))[:, None]
@@ -83,10 +84,19 @@ class UnitToMel(nn.Module):
             x = block(x, real)
         return self.out(x)
 
-    def log_mel(self, unit: Tensor, spk_emb: Tensor) -> Tensor:
-        """Units (units,) of one utterance and its speaker embedding (spk_dim,) -> (units * frames, MELS)."""
-        mel = self(unit[None], torch.tensor([len(unit)], device=unit.device), spk_emb[None])[0]
-        return mel * self.deviation + self.mean
+    def draw(self, unit: Tensor, spk_emb: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the frames of one utterance.
+
+        Args:
+            unit: (units,).
+            spk_emb: (spk_dim,).
+
+        Returns:
+            Logarithms of mel magnitudes (units * frames, MELS); and F0 in Hz (units * frames,), 0 without a voice.
+        """
+        drawn = self(unit[None], torch.tensor([len(unit)], device=unit.device), spk_emb[None])[0]
+        values = drawn[:, :-1] * self.deviation + self.mean
+        return values[:, :MELS], values[:, MELS].exp() * (drawn[:, -1] > 0)
 
 
 def frames_per_unit(rate: int) -> int:

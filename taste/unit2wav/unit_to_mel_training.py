@@ -1,4 +1,4 @@
-"""Training of the network between units and mel spectrograms (stage 11, vocoder griffinlim)."""
+"""Training of the network between units, and mel spectrograms and pitch (stage 11, vocoder griffinlim)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -22,29 +24,43 @@ from taste.config import dump_settings, load_settings
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json, write_json, write_text
 from taste.model.transformer import length_mask
+from taste.parallel import in_processes
 from taste.progress import progress
 from taste.provenance import provenance
+from taste.scores.acoustics import track_f0
 from taste.tables import read_int_table, read_table
-from taste.unit2wav.mel import log_mel
+from taste.unit2wav.mel import FRAME_RATE, MELS, log_mel
 from taste.unit2wav.unit_to_mel import UnitToMel, UnitToMelConfig, frames_per_unit
 from taste.units.record import require_same_units
 
 logger = logging.getLogger(__name__)
+F0_EVERY = 2  # frames; tracking it in each takes twice as long
+PITCH_WEIGHT = 0.3  # of the loss of F0, and of that of there being a voice
 
 
 @dataclass(frozen=True)
 class Speech:
-    """An utterance in memory: units (units,), mel frames (units * frames, MELS) in float16, speaker (spk_dim,)."""
+    """An utterance in memory.
+
+    Attributes:
+        unit: (units,).
+        frames: (units * frames, MELS + 1), logarithms of mel magnitudes and of F0, which is NaN without a voice.
+        spk_emb: (spk_dim,).
+    """
 
     unit: Tensor
-    mel: Tensor
+    frames: Tensor
     spk_emb: Tensor
 
 
 def train_unit_to_mel(
-    train_dir: Path, dev_dir: Path, out_dir: Path, config_path: Path, device: torch.device, allow_pipes: bool = False
-) -> None:
-    """Train the network on the recordings' own units; its loss is the mean distance of normalized mel values.
+    train_dir: Path, dev_dir: Path, out_dir: Path, config_path: Path, device: torch.device, allow_pipes: bool = False,
+    jobs: int = 1,
+) -> None:  # fmt: skip
+    """Train the network on the recordings' own units.
+
+    Its loss is the mean distance of normalized mel values, and `PITCH_WEIGHT` times that of normalized log F0 where
+    there is a voice and the cross-entropy of there being one.
 
     Writes `out_dir`: `model.safetensors`, the weights with the best dev loss; `config.yaml`; `units.json`, what made
     the units; and `train.json`.
@@ -52,6 +68,7 @@ def train_unit_to_mel(
     Args:
         train_dir, dev_dir: data directories after stages 5 and 6.
         allow_pipes: run commands in `wav.scp`.
+        jobs: processes that read the speech, as in `in_processes`.
 
     Raises:
         RecipeError: a file is missing, the units of the directories differ, or no utterance is left.
@@ -59,8 +76,10 @@ def train_unit_to_mel(
     config = load_settings(UnitToMelConfig, config_path)
     record = require_same_units([train_dir, dev_dir])
     frames = frames_per_unit(record["rate"])
-    train = load_speech(train_dir, frames, config.max_hours, config.seed, allow_pipes)
-    dev = load_speech(dev_dir, frames, config.max_hours, config.seed, allow_pipes)
+    train, dev = (
+        load_speech(data_dir, frames, config.max_hours, config.seed, allow_pipes, jobs)
+        for data_dir in (train_dir, dev_dir)
+    )
     torch.manual_seed(config.seed)
     model = UnitToMel(config, record["K"], len(train[0].spk_emb), frames).to(device)
     _set_normalization(model, train)
@@ -74,11 +93,14 @@ def train_unit_to_mel(
     write_json(out_dir / "train.json", {**figures, "seconds": time.monotonic() - start, **provenance()})
 
 
-def load_speech(data_dir: Path, frames: int, max_hours: float, seed: int, allow_pipes: bool) -> list[Speech]:
+def load_speech(
+    data_dir: Path, frames: int, max_hours: float, seed: int, allow_pipes: bool, jobs: int = 1
+) -> list[Speech]:
     """Read utterances, drawn until there are `max_hours` of them; those at fault are named, counted and left out.
 
     Args:
         frames: mel frames that a unit lasts.
+        jobs: processes, as in `in_processes`.
 
     Raises:
         RecipeError: a file is missing, or no utterance is left.
@@ -91,16 +113,17 @@ def load_speech(data_dir: Path, frames: int, max_hours: float, seed: int, allow_
     utts = [utts[i] for i in np.random.default_rng(seed).permutation(len(utts))]
     hours = np.cumsum([len(units[utt]) / rate / 3600 for utt in utts])
     chosen = utts[: int(np.searchsorted(hours, max_hours)) + 1]
+    read = in_processes(partial(_frames_of, allow_pipes), [wav_scp[utt] for utt in chosen], jobs)
     skipped = Skipped(f"mel spectrograms of {data_dir}")
     speech = []
-    for utt in progress(chosen, f"mel spectrograms of {data_dir}"):
+    for utt, found in progress(zip(chosen, read, strict=True), f"mel spectrograms of {data_dir}", len(chosen)):
         try:
-            mel = log_mel(torch.from_numpy(read_speech(wav_scp[utt], allow_pipes)))
-            length = min(len(units[utt]), len(mel) // frames)
-            mel = mel[: length * frames].half()
-            speech.append(
-                Speech(torch.tensor(units[utt][:length]), mel, torch.tensor(read_array(spk_emb[utt])).flatten())
-            )
+            if isinstance(found, UtteranceError):
+                raise found
+            length = min(len(units[utt]), len(found) // frames)
+            embedding = torch.tensor(read_array(spk_emb[utt])).flatten()
+            frames_found = torch.from_numpy(found[: length * frames])
+            speech.append(Speech(torch.tensor(units[utt][:length]), frames_found, embedding))
         except UtteranceError as error:
             skipped.add(utt, error)
     skipped.report(len(chosen))
@@ -109,10 +132,27 @@ def load_speech(data_dir: Path, frames: int, max_hours: float, seed: int, allow_
     return speech
 
 
+def _frames_of(allow_pipes: bool, source: str) -> np.ndarray | UtteranceError:
+    """What `Speech.frames` has of a sound file, or why there is nothing.
+
+    As an array: of each tensor that comes from another process a file would stay open.
+    """
+    try:
+        samples = read_speech(source, allow_pipes)
+    except UtteranceError as error:
+        return error
+    mel = log_mel(torch.from_numpy(samples)).numpy()
+    f0 = track_f0(samples, FRAME_RATE // F0_EVERY).repeat(F0_EVERY)[: len(mel)]
+    return np.column_stack((mel, np.log(f0))).astype(np.float32)
+
+
 def _set_normalization(model: UnitToMel, train: Sequence[Speech]) -> None:
-    frames = torch.cat([each.mel for each in train]).float()
-    model.mean.copy_(frames.mean(0))
-    model.deviation.copy_(frames.std(0))
+    frames = torch.cat([each.frames for each in train])
+    voiced = frames[frames[:, MELS].isfinite(), MELS]
+    if len(voiced) < 2:
+        raise RecipeError("no voice was found in the training speech, so the vocoder cannot learn the pitch")
+    model.mean.copy_(torch.cat((frames[:, :MELS].mean(0), voiced.mean()[None])))
+    model.deviation.copy_(torch.cat((frames[:, :MELS].std(0), voiced.std()[None])))
 
 
 def _train(
@@ -130,13 +170,13 @@ def _train(
     for epoch in range(1, config.epochs + 1):
         order = [groups[i] for i in random.permutation(len(groups))]
         for group in progress(order, f"unit to mel, epoch {epoch}/{config.epochs}", unit="step"):
-            distance, values = _distance(model, [train[i] for i in group], device)
+            loss, frames = _loss(model, [train[i] for i in group], device)
             optimizer.zero_grad()
-            (distance / values).backward()
+            (loss / frames).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-        losses.append(_mean_distance(model, dev, config.batch_frames, device))
+        losses.append(_mean_loss(model, dev, config.batch_frames, device))
         logger.info("epoch %d: dev loss %.4f", epoch, losses[-1])
         if losses[-1] == min(losses):
             best = copy.deepcopy(model.state_dict())
@@ -147,26 +187,32 @@ def _train(
 def _batches(speech: Sequence[Speech], batch_frames: int) -> list[list[int]]:
     """Indices in batches of utterances of like length, the longest times their number within `batch_frames`."""
     groups: list[list[int]] = [[]]
-    for index in sorted(range(len(speech)), key=lambda i: len(speech[i].mel)):
-        if groups[-1] and len(speech[index].mel) * (len(groups[-1]) + 1) > batch_frames:
+    for index in sorted(range(len(speech)), key=lambda i: len(speech[i].frames)):
+        if groups[-1] and len(speech[index].frames) * (len(groups[-1]) + 1) > batch_frames:
             groups.append([])
         groups[-1].append(index)
     return groups
 
 
-def _distance(model: UnitToMel, speech: Sequence[Speech], device: torch.device) -> tuple[Tensor, int]:
-    """The sum of distances of normalized mel values over a batch, and how many values there are."""
-    unit, mel = (
-        pad_sequence([getattr(each, name) for each in speech], batch_first=True).to(device) for name in ("unit", "mel")
+def _loss(model: UnitToMel, speech: Sequence[Speech], device: torch.device) -> tuple[Tensor, int]:
+    """The loss, summed over the frames of a batch, and how many these are."""
+    unit, frames = (
+        pad_sequence([getattr(each, name) for each in speech], batch_first=True).to(device)
+        for name in ("unit", "frames")
     )
     length = torch.tensor([len(each.unit) for each in speech], device=device)
     drawn = model(unit, length, torch.stack([each.spk_emb for each in speech]).to(device))
-    distance = (drawn - (mel.float() - model.mean) / model.deviation).abs()
-    real = length_mask(length * model.frames, mel.shape[1])
-    return distance[real].sum(), int(real.sum()) * mel.shape[2]
+    real = length_mask(length * model.frames, frames.shape[1])
+    drawn, frames = drawn[real], frames[real]
+    wanted = (frames - model.mean) / model.deviation
+    voiced = wanted[:, MELS].isfinite()
+    mel = F.l1_loss(drawn[:, :MELS], wanted[:, :MELS], reduction="sum") / MELS
+    pitch = F.l1_loss(drawn[voiced, MELS], wanted[voiced, MELS], reduction="sum")
+    voice = F.binary_cross_entropy_with_logits(drawn[:, -1], voiced.float(), reduction="sum")
+    return mel + PITCH_WEIGHT * (pitch + voice), len(frames)
 
 
 @torch.no_grad()
-def _mean_distance(model: UnitToMel, speech: Sequence[Speech], batch_frames: int, device: torch.device) -> float:
-    sums = [_distance(model, [speech[i] for i in group], device) for group in _batches(speech, batch_frames)]
-    return math.fsum(float(distance) for distance, _ in sums) / sum(values for _, values in sums)
+def _mean_loss(model: UnitToMel, speech: Sequence[Speech], batch_frames: int, device: torch.device) -> float:
+    sums = [_loss(model, [speech[i] for i in group], device) for group in _batches(speech, batch_frames)]
+    return math.fsum(float(loss) for loss, _ in sums) / sum(frames for _, frames in sums)
