@@ -33,7 +33,7 @@ def test_two_sides_are_compared_in_time_and_memory():
     ours = Side("ours", sleeping, {"seconds": 0.05, "operations": 100.0})
     peer = Side("peer", sleeping, {"seconds": 0.2, "megabytes": 200})
     compared = compare(ours, peer, runs=2, threads=1)
-    assert all(3 < ratio < 4.5 for ratio in compared.ratios) and len(compared.ratios) == 2
+    assert all(ratio > 1.5 for ratio in compared.ratios) and len(compared.ratios) == 2
     assert compared.peer.peak_memory - compared.ours.peak_memory > 550e6  # of three runs, what is held
     assert compared.ours.operations_per_second == pytest.approx(2000, rel=0.2)
     assert "aten::sum" in compared.profile
