@@ -107,7 +107,7 @@ def lm_rows() -> list[Row]:
     size = f"{training_step.UTTERANCES} x {training_step.TEXT + training_step.UNITS + 3} tokens, 49 M parameters"
     rows = [
         Row(f"LM training step, forward and backward, {size}", ours, sides["float32"], 4.0, 0.6),
-        Row("the same, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6),
+        Row("LM training step, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6),
     ]
     for batch, seconds, reach in ((1, 8, 3.0), (16, 4, 20.0)):
         inputs = {"batch": batch, "seconds": (seconds,)}
