@@ -40,8 +40,8 @@ def test_two_sides_are_compared_in_time_and_memory():
 
 
 def test_what_a_process_held_before_does_not_count():
-    held = b"x" * (400 * 10**6)
-    assert measure_alone(Side("small", sleeping, {"seconds": 0.0}), 1).peak_memory < len(held) + 100e6
+    held = b"x" * (2 * 10**9)  # several times what torch takes
+    assert measure_alone(Side("small", sleeping, {"seconds": 0.0}), 1).peak_memory < len(held)
 
 
 def test_the_rate_of_matrix_products_is_that_of_the_fastest(monkeypatch):

@@ -119,7 +119,9 @@ class Transcriber:
 
     def _word_times(self, result: DecodingResult, encoded: Tensor, samples: int) -> list[Word]:
         frames = min(samples // HOP_LENGTH, whisper.audio.N_FRAMES)
+        threads = torch.get_num_threads()
         found = find_alignment(_DecoderOfEncoded(self.model), self.tokenizer, result.tokens, encoded, frames)
+        torch.set_num_threads(threads)  # its time warping, by numba, has torch use all processors from then on
         merge_punctuations(found, PREPENDED, APPENDED)
         return [Word(each.word.strip(), float(each.start), float(each.end)) for each in found if each.word.strip()]
 
