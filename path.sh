@@ -18,7 +18,7 @@ export THP_MEM_ALLOC_ENABLE=1 # and torch takes large pages, of which it touches
 taste_use_environment() {
   local files=("$TASTE_ROOT/requirements.txt" "$@") active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
   if [[ -n "$active" && "$active" != "$TASTE_ROOT/.venv" ]]; then
-    if python "$TASTE_ROOT/utils/check_requirements.py" "${files[@]}"; then
+    if python "$TASTE_ROOT/utils/python/check_requirements.py" "${files[@]}"; then
       return
     fi
     echo "path.sh: so the active environment $active is left alone, and $TASTE_ROOT/.venv is used" >&2

@@ -2,6 +2,7 @@
 """Time the recipe's costly parts beside what one would otherwise run, and write BENCHMARKS.md."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import torch
 from taste.benchmark.report import run_benchmark
 from taste.benchmark.rows import checks, cpu_rows, gpu_rows
 from taste.errors import RecipeError, run_main
-from taste.provenance import command_line
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     ]
     if not rows and not bounds:
         raise RecipeError(f"--rows '{options.rows}': no row has this in its name")
-    made_by = command_line(["utils/benchmark.sh", *sys.argv[1:]])
+    made_by = shlex.join(["utils/benchmark.sh", *sys.argv[1:]])
     reached = run_benchmark(rows, bounds, options.out, options.runs, options.threads, made_by)
     print(options.out, "" if reached else "(some marks were missed: see there)")
 

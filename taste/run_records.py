@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from taste.files import read_json_lines
 from taste.provenance import command_line, provenance
 
 FILE = "run.jsonl"
+BLOCK = 2**16  # bytes that are read at a time
 RUN = "TASTE_RUN"  # environment variable: the command line of the recipe's run.sh
 
 
@@ -49,9 +50,21 @@ class RunRecord:
         exp_dir.mkdir(parents=True, exist_ok=True)
         with open(exp_dir / FILE, "ab+") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.seek(0)
-            stream.truncate(stream.read().rfind(b"\n") + 1)
+            stream.truncate(end_of_last_line(stream))
             stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+
+def end_of_last_line(stream: BinaryIO) -> int:
+    """The offset behind a file's last line end, 0 where it has none; read from its end."""
+    position = stream.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - BLOCK)
+        stream.seek(start)
+        found = stream.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0
 
 
 def run_table(exp_dir: Path) -> list[list[str]]:

@@ -18,7 +18,7 @@ from taste.files import write_json
 from taste.tables import read_table, write_table
 from tests.helpers import make_data_dir
 
-TOOL = Path(__file__).resolve().parents[1] / "utils" / "diff_data_dir.py"
+TOOL = Path(__file__).resolve().parents[1] / "utils" / "python" / "diff_data_dir.py"
 RATE = 16000
 
 

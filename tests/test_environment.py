@@ -45,7 +45,7 @@ def test_an_active_environment_that_satisfies_is_used_as_it_is(checkout, active)
 
 
 def test_missing_requirements_are_named():
-    script = ROOT / "utils/check_requirements.py"
+    script = ROOT / "utils/python/check_requirements.py"
     assert subprocess.run([sys.executable, script, ROOT / "requirements.txt"]).returncode == 0
     command = [sys.executable, script, "/dev/stdin"]
     result = subprocess.run(command, input="torch>=99\nno-such==1\n", text=True, capture_output=True)
@@ -58,9 +58,9 @@ def test_an_environment_that_does_not_satisfy_is_left_alone(checkout, active):
     make.write_text('#!/bin/sh\necho "made with $*" >&2\n')
     make.chmod(0o755)
     (checkout / "utils").unlink()
-    (checkout / "utils").mkdir()
+    (checkout / "utils/python").mkdir(parents=True)
     (checkout / "utils/make_environment.sh").symlink_to(make)
-    (checkout / "utils/check_requirements.py").symlink_to(ROOT / "utils/check_requirements.py")
+    (checkout / "utils/python/check_requirements.py").symlink_to(ROOT / "utils/python/check_requirements.py")
     before = sorted(active.rglob("*"))
     result = source_path(checkout, active, "no-such==1\n")
     assert result.stdout.splitlines() == [f"{checkout}/.venv", f"{checkout}/.venv/bin/python"]

@@ -260,6 +260,17 @@ def test_what_was_run_is_noted(monkeypatch):
     assert len(header) == len(row) and row[header.index("command")] == record["command"]
 
 
+def test_show_run_prints_a_line_a_step():
+    run(copy(options=["--seed", "a b"]))
+    run(copy(name="again", target="data/other"))
+    shown = subprocess.run([ROOT / "utils/show_run.sh"], capture_output=True, text=True, check=True).stdout
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines())
+    assert [dict(zip(header, row, strict=True))["step"] for row in rows] == ["copy of data", "again of data"]
+    assert all("data/in" in row[header.index("command")] and row[header.index("status")] == "0" for row in rows)
+    nothing = subprocess.run([ROOT / "utils/show_run.sh", "elsewhere"], capture_output=True, text=True)
+    assert nothing.returncode != 0 and "elsewhere/run.jsonl" in nothing.stderr and "Traceback" not in nothing.stderr
+
+
 @pytest.mark.parametrize("seconds, text", [(4.24, "4.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_are_read_easily(seconds, text):
     assert duration(seconds) == text

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # Copy a data directory, perhaps with a prefix or suffix to the ids, as Kaldi's copy_data_dir.sh; --help tells more.
-exec python3 "$(dirname "$(readlink -f "$0")")/copy_data_dir.py" "$@"
+exec python3 "$(dirname "$(readlink -f "$0")")/python/copy_data_dir.py" "$@"

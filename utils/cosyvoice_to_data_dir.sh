@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-exec python3 "$TASTE_ROOT/utils/cosyvoice_to_data_dir.py" "$@"
+exec python3 "$TASTE_ROOT/utils/python/cosyvoice_to_data_dir.py" "$@"

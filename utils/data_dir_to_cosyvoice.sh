@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-exec python3 "$TASTE_ROOT/utils/data_dir_to_cosyvoice.py" "$@"
+exec python3 "$TASTE_ROOT/utils/python/data_dir_to_cosyvoice.py" "$@"

@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh" || exit 2 # as 1 says that something differs
-exec python3 "$TASTE_ROOT/utils/diff_data_dir.py" "$@"
+exec python3 "$TASTE_ROOT/utils/python/diff_data_dir.py" "$@"

@@ -1,1 +1,1 @@
-filter_scp.py
+python/filter_scp.py

@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source=path.sh
 . "$(dirname "$(readlink -f "$0")")/../path.sh"
-exec python3 "$TASTE_ROOT/utils/perturb_data_dir_speed.py" "$@"
+exec python3 "$TASTE_ROOT/utils/python/perturb_data_dir_speed.py" "$@"

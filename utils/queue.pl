@@ -1,1 +1,1 @@
-grid_engine.py
+queue.py

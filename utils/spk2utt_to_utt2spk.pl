@@ -1,1 +1,1 @@
-spk2utt_to_utt2spk.py
+python/spk2utt_to_utt2spk.py

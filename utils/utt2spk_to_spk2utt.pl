@@ -1,1 +1,1 @@
-utt2spk_to_spk2utt.py
+python/utt2spk_to_spk2utt.py

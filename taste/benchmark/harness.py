@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -154,29 +154,27 @@ def _worker(side: Side, threads: int) -> Any:
 
 
 def _serve(connection: Connection, side: Side, threads: int) -> None:
-    """Answer orders until the other end is closed."""
+    """Answer orders until the other end is closed, or its process is gone."""
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    work: Callable[[], float] | None = None
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):
+        work: Callable[[], float] | None = None
+        while True:
             order = connection.recv()
-        except EOFError:
-            return
-        try:
-            if order == "get ready":
-                work, answer = side.factory(**side.settings), None
-            elif order == "profile":
-                answer = _profile(work)
-            else:
-                start = time.perf_counter()
-                operations = work()
-                answer = (time.perf_counter() - start, operations, peak_memory())
-        except RecipeError as error:
-            answer = error
-        connection.send(answer)
+            try:
+                if order == "get ready":
+                    work, answer = side.factory(**side.settings), None
+                elif order == "profile":
+                    answer = _profile(work)
+                else:
+                    start = time.perf_counter()
+                    operations = work()
+                    answer = (time.perf_counter() - start, operations, peak_memory())
+            except RecipeError as error:
+                answer = error
+            connection.send(answer)
 
 
 def _profile(work: Callable[[], float]) -> str:

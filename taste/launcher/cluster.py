@@ -31,7 +31,7 @@ from taste.launcher.failures import Failure, exit_failure
 from taste.launcher.job import run_job, threads_environment
 from taste.launcher.signals import interrupts
 
-RUN_ON_NODE = Path(__file__).resolve().parents[2] / "utils" / "run_on_node.py"
+RUN_ON_NODE = Path(__file__).resolve().parents[2] / "utils" / "python" / "run_on_node.py"
 LOOK_SECONDS = (0.1, 2.0)  # between looks at the status files: first, and at most
 ASK_SECONDS = (10.0, 60.0)  # between questions to the scheduler: first, and at most
 ASK_SOON_SECONDS = 1.0  # after a job has failed or is missed, and twice as long from then on

@@ -33,21 +33,20 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
         total = torch.cat([rows.float().logsumexp(-1) for rows in logits.split(_rows(logits))])
         counts = target != IGNORE
-        chosen = logits.gather(1, target.where(counts, 0)[:, None])[:, 0].float()
-        ctx.save_for_backward(logits, target, total)
-        return (total - chosen).where(counts, 0)
+        chosen = target.where(counts, 0)[:, None]
+        ctx.save_for_backward(logits, chosen, counts, total)
+        return (total - logits.gather(1, chosen)[:, 0].float()).where(counts, 0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        logits, target, total = ctx.saved_tensors
-        counts = target != IGNORE
-        gradient, target = gradient.where(counts, 0)[:, None], target.where(counts, 0)[:, None]
+        logits, chosen, counts, total = ctx.saved_tensors
+        gradient = gradient.where(counts, 0)[:, None]
         to_logits = torch.empty_like(logits)
-        parts = (each.split(_rows(logits)) for each in (to_logits, logits, total[:, None], gradient, target))
-        for into, rows, total_of_rows, gradient_of_rows, target_of_rows in zip(*parts, strict=True):
+        parts = (each.split(_rows(logits)) for each in (to_logits, logits, total[:, None], gradient, chosen))
+        for into, rows, total_of_rows, gradient_of_rows, chosen_of_rows in zip(*parts, strict=True):
             probability = (rows.float() - total_of_rows).exp_().mul_(gradient_of_rows)
-            into.copy_(probability.scatter_add_(1, target_of_rows, -gradient_of_rows))
+            into.copy_(probability.scatter_add_(1, chosen_of_rows, -gradient_of_rows))
         return to_logits, None
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taste.fixed_linear import FixedLinear
 from taste.model.transformer import CausalEncoder, EncoderLayer
 
 
@@ -24,33 +25,6 @@ def shift_distances(scores: Tensor) -> Tensor:
     """
     batch, heads, queries, keys = scores.shape
     return F.pad(scores, (1, 0)).view(batch, heads, keys + 1, queries)[:, :, 1:].reshape(batch, heads, queries, keys)
-
-
-class FixedLinear:
-    """A linear layer whose weights do not change any more.
-
-    On a CPU they are brought into oneDNN's own layout, in which a product with a few rows takes half of the time of
-    `F.linear`; `torch.compile` with frozen weights does the same, after a minute of compiling.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        """Take weight (out, in) and bias (out,); products are computed in `dtype`."""
-        self.weight, self.bias = weight.to(dtype), bias.to(dtype)
-        self.is_laid_out = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-        if self.is_laid_out:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(…, in) -> (…, out)."""
-        x = x.to(self.bias.dtype)
-        if self.is_laid_out:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return F.linear(x, self.weight, self.bias)
-
-    @classmethod
-    def of(cls, linear: nn.Linear, dtype: torch.dtype) -> FixedLinear:
-        """The layer `linear`, as its weights are now."""
-        return cls(linear.weight, linear.bias, dtype)
 
 
 class IncrementalLayer:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from threadpoolctl import threadpool_limits
@@ -27,6 +26,7 @@ from whisper.model import Whisper
 
 from taste.errors import RecipeError, Skipped
 from taste.files import atomic_path, read_json, require, sha256, write_json
+from taste.fixed_linear import FixedLinear
 from taste.tables import read_table
 from taste.units.speech import speech_batches
 from taste.whisper.features import FRAMES_PER_SECOND, check_layers, encode
@@ -87,20 +87,13 @@ def grouped_frames(model: Whisper, samples: list[np.ndarray], layer: str, rate: 
 def nearest(frames: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest row of `codebook` (K, dim) for each row of `frames` (n, dim), Euclidean: (n,) int64."""
     # |x - c|^2 without |x|^2, which is the same for all c, is least where x c - |c|^2 / 2 is greatest
-    bias = codebook.square().sum(dim=1) / -2
+    closeness = FixedLinear(codebook, codebook.square().sum(dim=1) / -2, codebook.dtype)
     if codebook.is_cuda:
-        return F.linear(frames, codebook, bias).argmax(dim=1)
+        return closeness(frames).argmax(dim=1)
     units = torch.empty(len(frames), dtype=torch.long)
     for block, found in zip(frames.split(BLOCK), units.split(BLOCK), strict=True):
-        np.argmax(_linear(block, codebook, bias).numpy(), axis=1, out=found.numpy())  # several times as fast as torch's
+        np.argmax(closeness(block).numpy(), axis=1, out=found.numpy())  # several times as fast as torch's
     return units
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """F.linear on a CPU through oneDNN: torch takes MKL for float32, which leaves half of an AMD processor unused."""
-    if not torch.backends.mkldnn.is_available():
-        return F.linear(x, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def train_kmeans(

@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source=path.sh
 . "$(dirname "$(readlink -f "$0")")/../../path.sh"
-exec python3 "$TASTE_ROOT/utils/data/get_utt2num_frames.py" "$@"
+exec python3 "$TASTE_ROOT/utils/python/get_utt2num_frames.py" "$@"

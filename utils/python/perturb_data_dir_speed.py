@@ -16,7 +16,7 @@ utils/data/get_utt2dur.sh --allow-pipes true makes it first.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.speed import perturb_data_dir_speed
 from taste.data_dir.validate import exit_if_invalid

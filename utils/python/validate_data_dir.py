@@ -14,7 +14,7 @@ Exit status 0 if the directory is valid; else 1, with each fault on a line: file
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.validate import OPTIONS, exit_if_invalid
 from taste.errors import run_main

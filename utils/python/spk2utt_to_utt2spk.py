@@ -8,7 +8,7 @@ Reads standard input where no file is given.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.contents import input_path, print_lines, read_spk2utt, utt2spk_lines
 from taste.errors import run_main

@@ -16,7 +16,7 @@ What else <dest-data-dir> held goes to its .backup.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.combine import combine_data
 from taste.errors import run_main

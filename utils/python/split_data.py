@@ -11,7 +11,7 @@ matter, and the directory is data/train/split50utt. A split that is newer than t
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.split import split_data
 from taste.errors import run_main

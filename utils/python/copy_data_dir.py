@@ -14,7 +14,7 @@ Recordings keep their ids where there are segments. Tables that <destdir> held b
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.copy import Renaming, copy_data_dir
 from taste.data_dir.validate import exit_if_invalid

@@ -12,7 +12,7 @@ utterances only that all files have, and makes spk2utt from utt2spk. The origina
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.fix import fix_data_dir
 from taste.errors import run_main

@@ -11,7 +11,7 @@ Only the first field of each line of <id-list> matters. -f tells in which field 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.contents import filter_lines, input_path, print_lines
 from taste.errors import run_main

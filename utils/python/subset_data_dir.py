@@ -17,7 +17,7 @@ By default <num-utt> utterances are taken evenly from the whole directory.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.data_dir.subset import WAYS, subset_by_list, subset_by_number
 from taste.errors import run_main

@@ -14,7 +14,7 @@ Reads utt2speech_token.pt and utt2embedding.pt, and writes <data-dir>/utt2s3, un
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.cosyvoice.files import read_cosyvoice_files
 from taste.errors import run_main

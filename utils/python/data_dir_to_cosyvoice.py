@@ -11,7 +11,7 @@ CosyVoice's tools/extract_speech_token.py and tools/extract_embedding.py do, int
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's tools
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's tools
 
 from taste.cosyvoice.files import write_cosyvoice_files
 from taste.errors import run_main

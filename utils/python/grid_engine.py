@@ -21,12 +21,13 @@ Options:
   -q gpu.q, ...      options with one dash and a value, for qsub; -V, and -pe smp 4
 """
 
-# This file is not named queue.py, as every script beside it would then get it in place of Python's own module queue.
+# utils/queue.py and queue.pl are links to this file; one of that name in this folder would stand before Python's own
+# module queue, for every script beside it.
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without path.sh, as Kaldi's launchers
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also without path.sh, as Kaldi's launchers
 
 from taste.errors import run_main
 from taste.launcher.grid_engine import run_with_grid_engine

@@ -1,0 +1,1 @@
+python/grid_engine.py
