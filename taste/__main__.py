@@ -90,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .wav file")
     for speaking in (reconstruct, edit):
         speaking.add_argument("--seed", type=int, default=1, help="of the sampling of units (default: 1)")
+        speaking.add_argument(
+            "--cosyvoice_code", type=Path, metavar="DIR",
+            help="checkout of FunAudioLLM/CosyVoice, in place of its package, for systems that speak by its vocoder",
+        )  # fmt: skip
     return parser
 
 
@@ -178,7 +182,8 @@ def _encode_all(tokenizer: TasteTokenizer, options: argparse.Namespace) -> _Enco
 def _load(options: argparse.Namespace) -> TasteTokenizer:
     from taste.tokenizer import TasteTokenizer
 
-    return TasteTokenizer.from_exp(options.model, options.pretrained_dir, options.device)
+    code = getattr(options, "cosyvoice_code", None)  # of the commands that speak
+    return TasteTokenizer.from_exp(options.model, options.pretrained_dir, options.device, code)
 
 
 def _write_wav(path: Path, tokenizer: TasteTokenizer, tokens: SpeechTokens, seed: int) -> None:

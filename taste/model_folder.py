@@ -58,11 +58,14 @@ def pack_vocoder(system_dir: Path, vocoder: Vocoder, vocoder_dir: Path) -> None:
     write_json(system_dir / VOCODER_RECORD, {"name": vocoder.name, "weights_sha256": vocoder.weights_sha256})
 
 
-def load_packed_vocoder(system_dir: Path, pretrained_dir: Path, device: torch.device) -> Vocoder:
+def load_packed_vocoder(
+    system_dir: Path, pretrained_dir: Path, device: torch.device, cosyvoice_code: Path | None = None
+) -> Vocoder:
     """The vocoder of a system's folder.
 
     Args:
         pretrained_dir: where CosyVoice-300M is, or is fetched to, where it is the vocoder.
+        cosyvoice_code: as in `load_vocoder`.
 
     Raises:
         RecipeError: stage 11 has not been run, the vocoder's weights are others than were packed, or it takes other
@@ -70,7 +73,7 @@ def load_packed_vocoder(system_dir: Path, pretrained_dir: Path, device: torch.de
     """
     record = read_json(system_dir / VOCODER_RECORD, "stage 11 (local/pack_model.py)")
     folder = prepare_cosyvoice(pretrained_dir) if record["name"] == "cosyvoice" else system_dir / VOCODER
-    vocoder = load_vocoder(record["name"], folder, device)
+    vocoder = load_vocoder(record["name"], folder, device, cosyvoice_code)
     if vocoder.weights_sha256 != record["weights_sha256"]:
         raise RecipeError(
             f"{folder} holds another vocoder (SHA-256 {vocoder.weights_sha256}) than {system_dir / VOCODER_RECORD} "

@@ -55,7 +55,8 @@ class TasteTokenizer:
 
     def __init__(
         self, system_dir: Path, config: Config, model: JointModel, trained: dict[str, Any], whisper: Whisper,
-        text_tokenizer: TextTokenizer, speaker_encoder: SpeakerEncoder, pretrained_dir: Path, device: torch.device,
+        text_tokenizer: TextTokenizer, speaker_encoder: SpeakerEncoder, pretrained_dir: Path,
+        cosyvoice_code: Path | None, device: torch.device,
     ) -> None:  # fmt: skip
         """Put the parts together; `from_exp` loads them.
 
@@ -65,14 +66,15 @@ class TasteTokenizer:
         """
         self.system_dir, self.config, self.model, self.trained = system_dir, config, model, trained
         self.whisper, self.text_tokenizer, self.speaker_encoder = whisper, text_tokenizer, speaker_encoder
-        self.pretrained_dir, self.device = pretrained_dir, device
+        self.pretrained_dir, self.cosyvoice_code, self.device = pretrained_dir, cosyvoice_code, device
         self.model_sha256 = sha256(system_dir / BEST)
         self._vocoder: Vocoder | None = None
 
     @classmethod
     def from_exp(
-        cls, system_dir: str | Path, pretrained_dir: str | Path = PRETRAINED_DIR, device: str = "cpu"
-    ) -> TasteTokenizer:
+        cls, system_dir: str | Path, pretrained_dir: str | Path = PRETRAINED_DIR, device: str = "cpu",
+        cosyvoice_code: str | Path | None = None,
+    ) -> TasteTokenizer:  # fmt: skip
         """Load the system of a folder, e.g. `exp/taste_rvq`, or of a copy of it; data directories are not needed.
 
         Args:
@@ -80,6 +82,8 @@ class TasteTokenizer:
             pretrained_dir: where the public weights are that it was trained with (Whisper's, the speaker encoder's).
                 Those that are missing are fetched as stage 3 fetches them, and all are checked.
             device: `cpu`, `cuda` or `cuda:N`.
+            cosyvoice_code: a checkout of FunAudioLLM/CosyVoice, whose code makes the waveforms of a system that was
+                packed with its vocoder, in place of the package.
 
         Raises:
             RecipeError: the folder holds no trained system, one whose `z` is not aligned with its text, or the public
@@ -98,7 +102,7 @@ class TasteTokenizer:
             system_dir, config, model, trained, whisper.to(torch_device),
             load_recorded_tokenizer(trained["tokens"], system_dir),
             load_recorded_speaker_encoder(trained["spk_emb"], pretrained_dir, system_dir),
-            pretrained_dir, torch_device,
+            pretrained_dir, Path(cosyvoice_code) if cosyvoice_code else None, torch_device,
         )  # fmt: skip
 
     @property
@@ -179,7 +183,7 @@ class TasteTokenizer:
             RecipeError: as `taste.model_folder.load_packed_vocoder`.
         """
         if self._vocoder is None:
-            self._vocoder = load_packed_vocoder(self.system_dir, self.pretrained_dir, self.device)
+            self._vocoder = load_packed_vocoder(self.system_dir, self.pretrained_dir, self.device, self.cosyvoice_code)
         return self._vocoder
 
     def units(self, tokens: SpeechTokens, seed: int = 1) -> list[Tensor]:

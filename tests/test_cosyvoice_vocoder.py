@@ -6,7 +6,10 @@ import sys
 import pytest
 import torch
 
+from taste import model_folder
 from taste.errors import RecipeError
+from taste.files import write_json
+from taste.model_folder import load_packed_vocoder
 from taste.unit2wav import cosyvoice
 from taste.unit2wav.cosyvoice import SPEAKER_DIM, CosyvoiceVocoder, build_flow, build_hift, load_cosyvoice_vocoder
 from taste.units.cosyvoice import units_record
@@ -17,10 +20,12 @@ INSTALL = "needs requirements-cosyvoice-vocoder.txt and pip install --no-deps co
 
 @pytest.fixture(scope="module")
 def networks():
-    pytest.importorskip("cosyvoice", reason=INSTALL)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_flow(), build_hift()
+        try:
+            return build_flow(), build_hift()
+        except ImportError as error:
+            pytest.skip(f"{INSTALL} ({error})")
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +187,12 @@ def test_a_checkout_goes_before_what_is_installed(two_files, monkeypatch):
     for name, path in (("cosyvoice", code / "cosyvoice"), ("matcha", matcha)):
         found = importlib.machinery.PathFinder.find_spec(name, sys.path)
         assert found.submodule_search_locations[0] == str(path.resolve())
+
+
+def test_a_packed_system_speaks_with_a_checkout_too(two_files, tmp_path_factory, monkeypatch):
+    system = tmp_path_factory.mktemp("taste_rvq")
+    write_json(system / "vocoder.json", {"name": "cosyvoice", "weights_sha256": "of these"})
+    monkeypatch.setattr(model_folder, "prepare_cosyvoice", lambda pretrained_dir: two_files)
+    code = two_files / "my code"
+    with pytest.raises(RecipeError, match=r"my code.*it has no folder cosyvoice"):
+        load_packed_vocoder(system, two_files, torch.device("cpu"), code)
