@@ -15,16 +15,16 @@ class FixedLinear:
     a gain, too, where torch takes MKL for float32, which leaves half of an AMD processor unused.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        """Take weight (out, in) and bias (out,); products are computed in `dtype`."""
-        self.weight, self.bias = weight.to(dtype), bias.to(dtype)
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        """Take weight (out, in) and, where there is one, bias (out,); products are computed in `dtype`."""
+        self.weight, self.bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         self.is_laid_out = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
         if self.is_laid_out:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(…, in) -> (…, out)."""
-        x = x.to(self.bias.dtype)
+        x = x.to(self.weight.dtype)
         if self.is_laid_out:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return F.linear(x, self.weight, self.bias)

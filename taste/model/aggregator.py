@@ -196,7 +196,7 @@ def attention_over(keys: Tensor, query: Tensor, key_weight: Tensor, heads: int, 
         (batch, heads, text, time), float32.
     """
     query = query.unflatten(2, (heads, -1)).transpose(1, 2) * (query.shape[-1] // heads) ** -0.5
-    query = torch.matmul(query, key_weight.unflatten(0, (heads, -1)))
+    query = head_by_head(query, key_weight.unflatten(0, (heads, -1)))
     scores = torch.matmul(query.flatten(1, 2), keys.to(query.dtype).transpose(1, 2)).unflatten(1, (heads, -1)).float()
     return F.softmax(scores.masked_fill(~mask[:, None, None], -torch.inf), dim=-1)
 
@@ -214,4 +214,18 @@ def read_values(attention: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     """
     heads = attention.shape[1]
     mean = torch.matmul(attention.to(values.dtype).flatten(1, 2), values).unflatten(1, (heads, -1))
-    return torch.matmul(mean, weight.unflatten(0, (heads, -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
+    return head_by_head(mean, weight.unflatten(0, (heads, -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
+
+
+def head_by_head(x: Tensor, weight: Tensor) -> Tensor:
+    """Each head's product with its own weight, of all utterances at once: `matmul` copies the weight for each of them.
+
+    Args:
+        x: (batch, heads, text, in).
+        weight: (heads, in, out).
+
+    Returns:
+        (batch, heads, text, out).
+    """
+    batch, _, text, _ = x.shape
+    return torch.bmm(x.transpose(0, 1).flatten(1, 2), weight).unflatten(1, (batch, text)).transpose(0, 1)

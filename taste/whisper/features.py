@@ -14,6 +14,7 @@ from whisper.model import AudioEncoder, ResidualAttentionBlock, Whisper
 
 from taste.audio import read_speech
 from taste.errors import RecipeError, Skipped, UtteranceError
+from taste.fixed_linear import FixedLinear
 
 LAST = "last"
 FRAMES_PER_SECOND = 50
@@ -157,7 +158,7 @@ def _block(block: ResidualAttentionBlock, x: Tensor, lengths: list[int], dtype: 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """The layer in the type of x."""
-    return F.linear(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+    return FixedLinear.of(layer, x.dtype)(x)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
