@@ -343,18 +343,20 @@ if runs 11; then
     --device "$device")
   weights=("$vocoder_dir"/{model.safetensors,flow.pt,hift.pt})
   readarray -t inputs < <(test_tables utt2s3 spk_emb.scp)
+  spoken_threads="$(threads_of_each $((train_jobs + 1)))" # the edits are spoken beside whole sets
   # shellcheck disable=SC2086
-  printf '%s\n' topline $heard_systems | at_once "$train_jobs" env OMP_NUM_THREADS="$(threads_of_each "$train_jobs")" \
+  printf '%s\n' topline $heard_systems | at_once "$train_jobs" env OMP_NUM_THREADS="$spoken_threads" \
     "${step[@]}" "$exp" "{}_waveforms" --inputs "$exp/{}/spoken/*/utt2s3" "${inputs[@]}" "${weights[@]}" \
     --outputs "$exp/{}/wav" -- \
-    local/reconstruct.py "$exp/{}" --data_dir "$data" --test_sets $test_parts "${waves[@]}"
+    local/reconstruct.py "$exp/{}" --data_dir "$data" --test_sets $test_parts "${waves[@]}" &
   if [[ -n "$edited_system" && -f "$data/train/utt2words" ]]; then
     edited_set="$data/${test_parts%% *}"
-    env OMP_NUM_THREADS="$(threads_of_each "$train_jobs")" "${step[@]}" "$exp" edits \
+    env OMP_NUM_THREADS="$spoken_threads" "${step[@]}" "$exp" edits \
       --inputs "$exp/$edited_system"/{best.safetensors,tokens} "${weights[@]}" "$edited_set"/{wav.scp,utt2words,utt2s3} \
       "$data"/train/{utt2s3,utt2words} --outputs "$exp/edits" -- \
       local/edit_words.py "$exp" "$data/train" "$edited_set" --system "$edited_system" --seed "$seed" "${waves[@]}"
   fi
+  wait "$!" # for the waveforms
   readarray -t inputs < <(files_of "$heard_systems" best.safetensors train.json)
   readarray -t outputs < <(files_of "$heard_systems" vocoder vocoder.json README.md)
   # shellcheck disable=SC2086

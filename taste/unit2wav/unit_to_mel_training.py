@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json, write_json, write_text
 from taste.model.transformer import length_mask
 from taste.parallel import in_processes
+from taste.precision import compute_dtype
 from taste.progress import progress
 from taste.provenance import provenance
 from taste.scores.acoustics import track_f0
@@ -76,10 +77,10 @@ def train_unit_to_mel(
     config = load_settings(UnitToMelConfig, config_path)
     record = require_same_units([train_dir, dev_dir])
     frames = frames_per_unit(record["rate"])
-    train, dev = (
-        load_speech(data_dir, frames, config.max_hours, config.seed, allow_pipes, jobs)
-        for data_dir in (train_dir, dev_dir)
-    )
+    wanted = {data_dir: choose(data_dir, config.max_hours, config.seed) for data_dir in (train_dir, dev_dir)}
+    sources = [source for of_set in wanted.values() for source in of_set.values()]
+    read = in_processes(partial(_frames_of, allow_pipes), sources, jobs)
+    train, dev = (load_speech(data_dir, list(of_set), read, frames) for data_dir, of_set in wanted.items())
     torch.manual_seed(config.seed)
     model = UnitToMel(config, record["K"], len(train[0].spk_emb), frames).to(device)
     _set_normalization(model, train)
@@ -93,18 +94,8 @@ def train_unit_to_mel(
     write_json(out_dir / "train.json", {**figures, "seconds": time.monotonic() - start, **provenance()})
 
 
-def load_speech(
-    data_dir: Path, frames: int, max_hours: float, seed: int, allow_pipes: bool, jobs: int = 1
-) -> list[Speech]:
-    """Read utterances, drawn until there are `max_hours` of them; those at fault are named, counted and left out.
-
-    Args:
-        frames: mel frames that a unit lasts.
-        jobs: processes, as in `in_processes`.
-
-    Raises:
-        RecipeError: a file is missing, or no utterance is left.
-    """
+def choose(data_dir: Path, max_hours: float, seed: int) -> dict[str, str]:
+    """Draw utterances with units and speaker embedding until there are `max_hours` of them: utterance -> audio."""
     wav_scp = read_table(data_dir / "wav.scp", "stage 1")
     units = read_int_table(data_dir / "utt2s3", "stage 5")
     spk_emb = read_table(data_dir / "spk_emb.scp", "stage 6")
@@ -112,12 +103,28 @@ def load_speech(
     utts = [utt for utt in wav_scp if utt in units and utt in spk_emb]
     utts = [utts[i] for i in np.random.default_rng(seed).permutation(len(utts))]
     hours = np.cumsum([len(units[utt]) / rate / 3600 for utt in utts])
-    chosen = utts[: int(np.searchsorted(hours, max_hours)) + 1]
-    read = in_processes(partial(_frames_of, allow_pipes), [wav_scp[utt] for utt in chosen], jobs)
+    return {utt: wav_scp[utt] for utt in utts[: int(np.searchsorted(hours, max_hours)) + 1]}
+
+
+def load_speech(
+    data_dir: Path, utts: Sequence[str], read: Iterator[np.ndarray | UtteranceError], frames: int
+) -> list[Speech]:
+    """Put utterances together; those at fault are named, counted and left out.
+
+    Args:
+        read: what `_frames_of` gives of each of them, and perhaps of others after them.
+        frames: mel frames that a unit lasts.
+
+    Raises:
+        RecipeError: no utterance is left.
+    """
+    units = read_int_table(data_dir / "utt2s3", "stage 5")
+    spk_emb = read_table(data_dir / "spk_emb.scp", "stage 6")
     skipped = Skipped(f"mel spectrograms of {data_dir}")
     speech = []
-    for utt, found in progress(zip(chosen, read, strict=True), f"mel spectrograms of {data_dir}", len(chosen)):
+    for utt in progress(utts, f"mel spectrograms of {data_dir}"):
         try:
+            found = next(read)
             if isinstance(found, UtteranceError):
                 raise found
             length = min(len(units[utt]), len(found) // frames)
@@ -126,7 +133,7 @@ def load_speech(
             speech.append(Speech(torch.tensor(units[utt][:length]), frames_found, embedding))
         except UtteranceError as error:
             skipped.add(utt, error)
-    skipped.report(len(chosen))
+    skipped.report(len(utts))
     if not speech:
         raise RecipeError(f"{data_dir} has no utterance with audio, units and speaker embedding; run stages 2, 5 and 6")
     return speech
@@ -201,7 +208,10 @@ def _loss(model: UnitToMel, speech: Sequence[Speech], device: torch.device) -> t
         for name in ("unit", "frames")
     )
     length = torch.tensor([len(each.unit) for each in speech], device=device)
-    drawn = model(unit, length, torch.stack([each.spk_emb for each in speech]).to(device))
+    spk_emb = torch.stack([each.spk_emb for each in speech]).to(device)
+    dtype = compute_dtype("auto", device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        drawn = model(unit, length, spk_emb).float()
     real = length_mask(length * model.frames, frames.shape[1])
     drawn, frames = drawn[real], frames[real]
     wanted = (frames - model.mean) / model.deviation
