@@ -15,7 +15,8 @@ temporary directory, and prints a table: seconds that passed, in brackets those 
   fix        the same, and one whose text is shuffled and whose wav.scp lacks every thousandth utterance
   subset     half of the utterances
   split      32 parts
-  combine    two directories, with every second speaker each"
+  combine    two directories, with every second speaker each
+  diff       two directories, with other words in every thousandth utterance of one"
 
 utils="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=utils/parse_options.sh
@@ -31,8 +32,8 @@ if [[ -z "$dir" ]]; then
 fi
 tables=(wav.scp text utt2spk spk2utt utt2dur)
 
-make_data_dirs() { # train, which is in order; disorder, which is not; even and odd, the halves
-  mkdir -p train disorder even odd
+make_data_dirs() { # train, which is in order; disorder, which is not; changed, with other words; even and odd, the halves
+  mkdir -p train disorder changed even odd
   awk -v n="$num_utts" 'BEGIN {
     srand(1)
     split("the of and to a in that he was it his I with is as for had you not be her on at by which have or from", word)
@@ -53,6 +54,8 @@ make_data_dirs() { # train, which is in order; disorder, which is not; even and 
   cp train/* disorder
   shuf --random-source=train/utt2spk train/text >disorder/text
   awk 'NR % 1000' train/wav.scp >disorder/wav.scp
+  cp train/* changed
+  awk 'NR % 1000 == 0 {$2 = "OTHER"} {print}' train/text >changed/text
   for table in "${tables[@]}"; do
     awk -v name="$table" '{half = substr($1, 5, 1) % 2 ? "odd" : "even"; print > (half "/" name)}' "train/$table"
   done
@@ -104,3 +107,5 @@ row "fix, in disorder" disorder fix_data_dir.sh scratch
 row subset train subset_data_dir.sh train $((num_utts / 2)) scratch
 row split train split_data.sh train 32
 row combine "even odd" combine_data.sh scratch even odd
+differ() { "$utils/diff_data_dir.sh" "$@" || [[ $? == 1 ]]; } # the status of what it is to find
+echo "| diff | $(fastest differ train changed) | $(fastest sort_and_awk train changed) | - |"
