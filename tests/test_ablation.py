@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from taste.ablation.analysis import fill
+from taste.ablation.charts import plot_grids
 from taste.errors import RecipeError
 from tests.helpers_recipe import CORPUS, ROOT, RUN, copy_chapters, make_recipe_dir
 from tests.test_recipe import SETTINGS
@@ -84,3 +87,15 @@ def test_started_again_it_trains_nothing(ablation):
     assert again.returncode == 0, again.stderr
     assert again.stdout.count(": complete") == 2 * (1 + len(SYSTEMS))
     assert [path.stat().st_mtime_ns for path in weights] == times
+
+
+def test_the_figures_in_a_grid_can_be_read():
+    cells = [[-0.02, -0.01, 0.0], [0.01, -0.005, 0.004], [0.002, -0.015, 0.02]]
+    grid = {"sets": {"test": {"difference": cells}}, "layers": ["2", "4", "last"], "units": {"layer": "3"}}
+    axes = plot_grids(grid, "test").axes[0]
+    (image,) = axes.images
+    for text, value in zip(axes.texts, np.ravel(cells), strict=True):
+        ink, cell = (
+            np.dot(colour[:3], (0.3, 0.6, 0.1)) for colour in (to_rgb(text.get_color()), image.cmap(image.norm(value)))
+        )
+        assert abs(ink - cell) > 0.45, text.get_text()

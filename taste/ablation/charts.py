@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from taste.evaluation.results import BASELINES
 from taste.figures import save_figure
 
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+
 
 def save(figure: Figure, path: Path) -> None:
     """Write `path`.png, for a page, and `path`.pdf, for papers, and close the figure."""
@@ -75,7 +77,7 @@ def plot_grids(grid: Mapping[str, Any], test_set: str) -> Figure:
     figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
     image = axes.imshow(cells, cmap="viridis_r")
     for (i, j), value in np.ndenumerate(cells):
-        is_dark = value < (cells.min() + cells.max()) / 2
+        is_dark = np.dot(image.cmap(image.norm(value))[:3], LUMINANCE) < 0.5
         axes.text(j, i, f"{value:+.4f}", ha="center", va="center", color="white" if is_dark else "black")
     axes.set_xticks(range(len(cells)), grid["layers"])
     axes.set_yticks(range(len(cells)), grid["layers"])
