@@ -77,10 +77,10 @@ def train_unit_to_mel(
     config = load_settings(UnitToMelConfig, config_path)
     record = require_same_units([train_dir, dev_dir])
     frames = frames_per_unit(record["rate"])
-    wanted = {data_dir: choose(data_dir, config.max_hours, config.seed) for data_dir in (train_dir, dev_dir)}
-    sources = [source for of_set in wanted.values() for source in of_set.values()]
+    wanted = [(data_dir, choose(data_dir, config.max_hours, config.seed)) for data_dir in (train_dir, dev_dir)]
+    sources = [source for _, of_set in wanted for source in of_set.values()]
     read = in_processes(partial(_frames_of, allow_pipes), sources, jobs)
-    train, dev = (load_speech(data_dir, list(of_set), read, frames) for data_dir, of_set in wanted.items())
+    train, dev = (load_speech(data_dir, list(of_set), read, frames) for data_dir, of_set in wanted)
     torch.manual_seed(config.seed)
     model = UnitToMel(config, record["K"], len(train[0].spk_emb), frames).to(device)
     _set_normalization(model, train)
