@@ -24,7 +24,9 @@ def networks():
         torch.manual_seed(0)
         try:
             return build_flow(), build_hift()
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if "." in error.name:  # a part of a package that is there: what is built, or what builds it, has changed
+                raise
             pytest.skip(f"{INSTALL} ({error})")
 
 
