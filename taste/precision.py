@@ -46,3 +46,8 @@ def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
     # older versions of torch cannot tell what the CPU has
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.bfloat16 if any(capabilities.get(name) for name in _CPU_INSTRUCTIONS) else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Matrix products in a type that `compute_dtype` gave; as a context."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

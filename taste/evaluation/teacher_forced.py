@@ -12,6 +12,7 @@ import torch
 from taste.dataset import UnitDataset
 from taste.model.batch import Batch
 from taste.model.joint import JointModel, Prediction
+from taste.precision import autocast
 
 
 @dataclass
@@ -103,7 +104,7 @@ def evaluate(
     model.eval()
     scores: dict[str, Score] = {}
     for batch in dataset.read(batch_units, device, what, share):
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(device, dtype):
             prediction = model(batch)
         scores.update(score_prediction(batch, prediction))
     return scores

@@ -24,7 +24,7 @@ from taste.hardware import hardware, peak_memory_bytes
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
 from taste.model.transformer import length_mask
-from taste.precision import check_device, compute_dtype
+from taste.precision import autocast, check_device, compute_dtype
 from taste.progress import progress
 from taste.provenance import provenance
 from taste.training.distributed import Processes, processes
@@ -264,7 +264,7 @@ def update(
         if isinstance(model, DistributedDataParallel) and not is_last:
             exchange = model.no_sync()
         with exchange:
-            with torch.autocast(group.device.type, dtype, enabled=dtype != torch.float32):
+            with autocast(group.device, dtype):
                 prediction = model(batch)
             nll = prediction.losses().sum() * weight
             objective = nll / units

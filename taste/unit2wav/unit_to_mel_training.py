@@ -25,7 +25,7 @@ from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json, write_json, write_text
 from taste.model.transformer import length_mask
 from taste.parallel import in_processes
-from taste.precision import compute_dtype
+from taste.precision import autocast, compute_dtype
 from taste.progress import progress
 from taste.provenance import provenance
 from taste.scores.acoustics import track_f0
@@ -209,8 +209,7 @@ def _loss(model: UnitToMel, speech: Sequence[Speech], device: torch.device) -> t
     )
     length = torch.tensor([len(each.unit) for each in speech], device=device)
     spk_emb = torch.stack([each.spk_emb for each in speech]).to(device)
-    dtype = compute_dtype("auto", device)
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with autocast(device, compute_dtype("auto", device)):
         drawn = model(unit, length, spk_emb).float()
     real = length_mask(length * model.frames, frames.shape[1])
     drawn, frames = drawn[real], frames[real]
