@@ -6,6 +6,7 @@ numbers.
 
 from __future__ import annotations
 
+import copy
 import heapq
 import logging
 import sys
@@ -32,6 +33,7 @@ from taste.tables import SortedTable
 from taste.whisper.layers import encoder_record, layers_of, scp_name
 
 logger = logging.getLogger(__name__)
+FOUND = "found.scp"  # what an attention has found in the layers, see `UnitDataset.with_found`
 
 
 class UnitDataset(Dataset):
@@ -166,7 +168,17 @@ class UnitDataset(Dataset):
                 rows.append(self._read(utt))
             except UtteranceError as error:
                 damaged[utt] = str(error)
-        return make_batch(rows, self.layers, damaged)
+        return make_batch(rows, [] if FOUND in self.tables else self.layers, damaged)
+
+    def with_found(self, scp: Path) -> UnitDataset:
+        """The same utterances with what an attention has found in their layers, in the place of these.
+
+        Args:
+            scp: of the archives of it, (text, encoder_dim) an utterance.
+        """
+        dataset = copy.copy(self)
+        dataset.tables = {**self.tables, FOUND: SortedTable(scp, "training")}
+        return dataset
 
     def _read(self, utt: str) -> dict[str, Any]:
         """Id, text tokens, units, speaker embedding, and the layers and words that are read, of an utterance."""
@@ -179,6 +191,8 @@ class UnitDataset(Dataset):
             row["word"] = self._words(utt, len(row["token"]))
         if self.codebooks:
             row["code"] = self._codes(utt, len(row["token"]))
+        if FOUND in self.tables:
+            return {**row, "found": self._array(FOUND, utt)}
         speaker = self.speech_of.get(utt, utt)
         for layer in self.layers:
             row[layer] = self._array(scp_name(layer), speaker)
@@ -221,7 +235,10 @@ class UnitDataset(Dataset):
         return [int(number) for number in self.tables[name][utt].split()]
 
     def _array(self, name: str, utt: str) -> Tensor:
-        return torch.tensor(read_array(self.tables[name][utt]))
+        try:
+            return torch.tensor(read_array(self.tables[name][utt]))
+        except KeyError as error:
+            raise UtteranceError(f"is not in {self.tables[name].path}") from error
 
     def batches(self, batch_units: int, seed: int | None = None, epoch: int = 0) -> list[list[int]]:
         """Indices grouped into batches of utterances of about the same length.

@@ -1,17 +1,22 @@
 """The aggregator made of Whisper's decoder is that decoder, and says which models and tokens it cannot use."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from whisper.model import ModelDimensions, Whisper, disable_sdpa
 
+from taste.dataset import UnitDataset
 from taste.errors import RecipeError
 from taste.files import write_json
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
 from taste.model.speech import AGGREGATORS
-from taste.model.whisper_aggregator import PREFIX, WhisperDecoder
+from taste.model.whisper_aggregator import PREFIX, WhisperAttentionAggregator, WhisperDecoder
 from taste.training.initialization import initialize
-from tests.helpers import make_data_dir, model_config, open_sets, tiny_config
+from taste.training.loop import train
+from taste.training.optimization import make_optimizer
+from tests.helpers import losses, make_data_dir, make_sets, model_config, open_sets, tiny_config
 
 
 def make_whisper(n_vocab: int = 51865, width: int = 12, blocks: int = 3) -> Whisper:
@@ -88,6 +93,35 @@ def test_large_v3s_prefix_is_its_own():
 def test_decoders_that_do_not_fit_are_refused(model, message):
     with pytest.raises(RecipeError, match=message):
         make_aggregator(2).load_decoder(make_whisper(**model).state_dict(), "tiny.en")
+
+
+@pytest.mark.parametrize("speech_of", ["itself", "another"])
+def test_what_a_fixed_attention_finds_is_the_same_in_every_epoch(tmp_path, monkeypatch, speech_of):
+    """With it, training goes as it does where all layers are read again and again; a damaged utterance is left out."""
+    data = make_sets(tmp_path / "data", 30)
+    damaged = (data / "train/feats_deep.scp").read_text().splitlines()[3].split()
+    Path(data / "train/feats_deep.scp").write_text(
+        (data / "train/feats_deep.scp").read_text().replace(damaged[1], str(tmp_path / "missing.ark:0"))
+    )
+    monkeypatch.setattr("taste.training.initialization.load_whisper", lambda *_: make_whisper())
+    frozen = [f"speech.aggregator.{part}" for part in ("token_embedding", "positional_embedding", "blocks")]
+    sizes = {"text_token_size": 51866, "speech_of": speech_of, "pooling": "word"}
+    config = tiny_config("whisper_attention", sizes, frozen=frozen)
+    found, reads = [], UnitDataset.with_found
+    monkeypatch.setattr(UnitDataset, "with_found", lambda *given: found.append(given) or reads(*given))
+    for system in ("once", "again"):
+        train(config, *open_sets(data, config), tmp_path / system, None, "cpu", tmp_path)
+        monkeypatch.setattr(WhisperAttentionAggregator, "finds_the_same", False)
+    assert [dataset.data_dir.name for dataset, _ in found] == ["train", "dev"]
+    assert losses(tmp_path / "once") == pytest.approx(losses(tmp_path / "again"), rel=1e-5)
+    assert not (tmp_path / "once/found").exists()
+
+
+def test_an_attention_that_is_trained_is_not_taken_from_archives():
+    config = tiny_config("whisper_attention", frozen=["speech.aggregator.token_embedding"])
+    model = JointModel(config.model)
+    make_optimizer(model, config.train)
+    assert not model.speech.aggregator.finds_the_same
 
 
 def test_other_text_tokens_are_refused(tmp_path):

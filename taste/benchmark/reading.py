@@ -1,4 +1,4 @@
-"""Training from archives: whether it waits for them, and whether its memory grows with the corpus."""
+"""Training from archives: whether it waits for them, what it need not read, and whether memory grows with a corpus."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from taste.dataset import UnitDataset
 from taste.files import write_json
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
+from taste.precision import compute_dtype
 from taste.tables import read_table
 from taste.training.distributed import Processes
+from taste.training.finding import find_once
 from taste.training.loop import update
 from taste.training.optimization import make_optimizer
 
@@ -30,11 +32,11 @@ ARCHIVES = (("feats_deep", "float16"), ("feats_shallow", "float16"), ("spk_emb",
 UPDATES = 200  # after which memory is looked at
 
 
-def mini_config(*changes: str) -> Config:
-    """What egs/mini trains as `taste_attention`, which needs no pretrained weights."""
+def mini_config(system: str = "taste_attention") -> Config:
+    """What egs/mini trains as `system`; random weights take the place of pretrained ones."""
     conf = ROOT / "egs/mini/conf"
-    files = [ROOT / "conf/default.yaml", conf / "model.yaml", conf / "train.yaml", ROOT / "conf/taste_attention.yaml"]
-    return load_config(files, ["seed=1", *changes])
+    files = [ROOT / "conf/default.yaml", conf / "model.yaml", conf / "train.yaml", ROOT / f"conf/{system}.yaml"]
+    return load_config(files, ["seed=1"])
 
 
 def make_data_dir(folder: Path, utterances: int, distinct: int, config: Config) -> None:
@@ -94,10 +96,15 @@ def epoch_in_memory() -> Callable[[], float]:
     return lambda: train_on(iter(loaded))
 
 
+def epoch_of_taste(finds_once: bool) -> Callable[[], float]:
+    """A training epoch of `taste`, whose attention is not trained: what it finds is read, or is found again."""
+    train_on, dataset, batches = _training(mini_config("taste"), UTTERANCES, UTTERANCES, finds_once)
+    return lambda: train_on(dataset.load(batches))
+
+
 def training_on(utterances: int) -> Callable[[], float]:
     """Some updates on a corpus of that many utterances."""
-    config = mini_config()
-    train_on, dataset, batches = _training(config, utterances, min(utterances, UTTERANCES))
+    train_on, dataset, batches = _training(mini_config(), utterances, min(utterances, UTTERANCES))
     return lambda: train_on(dataset.load(batches[:UPDATES]))
 
 
@@ -106,7 +113,7 @@ def _epoch() -> tuple[Callable[[Iterator[Batch]], float], UnitDataset, list[list
 
 
 def _training(
-    config: Config, utterances: int, distinct: int
+    config: Config, utterances: int, distinct: int, finds_once: bool = False
 ) -> tuple[Callable[[Iterator[Batch]], float], UnitDataset, list[list[int]]]:
     """A function that trains on batches, the data set, and an epoch's batches."""
     folder = tempfile.TemporaryDirectory()
@@ -116,10 +123,13 @@ def _training(
     model.narrow(dataset.text_tokens())
     optimizer = make_optimizer(model, config.train)
     group = Processes(0, 1, torch.device("cpu"))
+    dtype = compute_dtype(config.train.dtype, group.device)
+    if finds_once:
+        (dataset,) = find_once(model, [dataset], config.train.batch_units, dtype, Path(folder.name), group)
 
     def train_on(batches: Iterator[Batch], _keep: object = folder) -> float:
         for batch in batches:
-            update(model, [batch], True, optimizer, config.train.grad_clip, torch.float32, group)
+            update(model, [batch], True, optimizer, config.train.grad_clip, dtype, group)
         return 0.0
 
     return train_on, dataset, dataset.batches(config.train.batch_units, config.train.seed, 1)

@@ -50,6 +50,11 @@ class Aggregator(nn.Module, ABC):
     def narrow(self, text_token: Tensor) -> None:
         """Let only the embeddings of some tokens be trained, where the aggregator has its own."""
 
+    @property
+    def finds_the_same(self) -> bool:
+        """Whether what it finds in an utterance's layers stays the same in training, and `z` is read from that."""
+        return False
+
 
 class CrossAttention(nn.Module):
     """Multi-head attention of text over frames of speech."""

@@ -28,6 +28,7 @@ class Batch:
     frames: Tensor | None = None  # (batch,)
     word: Tensor | None = None  # (batch, text), the number of the word that a token belongs to; -1 in padding
     code: Tensor | None = None  # (batch, text, codebooks), TASTE tokens that take the place of the layers
+    found: Tensor | None = None  # (batch, text, encoder_dim), what an attention finds in the layers, in their place
     z: Tensor | None = None  # (batch, text, dim), what a system without quantizer says, in place of the layers
     damaged: dict[str, str] = field(default_factory=dict)  # utterances left out of the batch, and why
 
@@ -41,6 +42,10 @@ class Batch:
 
         return Batch(**{each.name: move(getattr(self, each.name)) for each in fields(self)})
 
+    def float_layers(self) -> dict[str, Tensor]:
+        """The layers in float32."""
+        return {name: layer.float() for name, layer in self.layers.items()}
+
 
 def make_batch(
     rows: Sequence[Mapping[str, Any]], layers: Sequence[str] = (), damaged: Mapping[str, str] | None = None
@@ -50,7 +55,7 @@ def make_batch(
     Args:
         rows: of each utterance `utt`, its id, `token` (text,), `unit` (units,) and `spk_emb` (spk_embed_dim,), by the
             name of each of `layers` a (frames, encoder_dim), and where all have them, `word` (text,), `code`
-            (text, codebooks) and `z` (text, dim).
+            (text, codebooks), `found` (text, encoder_dim) and `z` (text, dim).
         damaged: utterances that have been left out, and why.
     """
 
@@ -71,6 +76,7 @@ def make_batch(
         frames=lengths(layers[0]) if layers else None,
         word=pad_if_there("word", -1),
         code=pad_if_there("code"),
+        found=pad_if_there("found"),
         z=pad_if_there("z"),
         damaged=dict(damaged or {}),
     )  # fmt: skip

@@ -30,7 +30,7 @@ class Speech:
 
     z: Tensor  # (batch, text, dim)
     length: Tensor  # (batch,), how many of its rows are real
-    attention: Tensor | None  # (batch, heads, text, frames); None where the tokens came from a file
+    attention: Tensor | None  # (batch, heads, text, frames); None where the layers were not looked at
     code: Tensor | None  # (batch, text, codebooks), the TASTE tokens; None without quantizer
     commitment: Tensor  # loss that keeps what is quantized near its codes; zero without quantizer
 
@@ -64,7 +64,7 @@ class SpeechSide(nn.Module):
         return self.affine if self.encoder is None else self.encoder.embed.out[0]
 
     def forward(self, text: Tensor, batch: Batch) -> Speech:
-        """`z` of a batch, from its layers or, where it has them, from its TASTE tokens; or as the batch brings it.
+        """`z` of a batch, from its layers, what was found in them, or its TASTE tokens; or as the batch brings it.
 
         Args:
             text: (batch, text, dim), `v`.
@@ -84,10 +84,13 @@ class SpeechSide(nn.Module):
         length = batch.text_length if batch.frames is None else self.aggregator.length(batch.text_length, batch.frames)
         return Speech(self.affine(z), length, attention, code, commitment)
 
-    def aggregate(self, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The aggregator's output after pooling, (batch, text, aggregator_dim), and its attention."""
-        layers = {name: layer.float() for name, layer in batch.layers.items()}
-        z, attention = self.aggregator(text, batch.text_token, batch.text_length, layers, batch.frames)
+    def aggregate(self, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The aggregator's output after pooling, (batch, text, aggregator_dim), and its attention, as in `Speech`."""
+        if batch.found is not None:
+            z, attention = self.aggregator.read(batch.found), None
+        else:
+            layers = batch.float_layers()
+            z, attention = self.aggregator(text, batch.text_token, batch.text_length, layers, batch.frames)
         if self.pooling == "word":
             z = mean_by_group(z, batch.word)
         elif self.pooling == "utterance":

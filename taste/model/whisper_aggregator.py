@@ -148,9 +148,18 @@ class WhisperAttentionAggregator(WhisperDecoder):
         self, text: Tensor, text_token: Tensor, text_length: Tensor, layers: Mapping[str, Tensor], frames: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `Aggregator.forward`; the attention is that of the one head, and `text` is not looked at."""
-        attention = self.attention(text_token, layers[self.key_layer], frames)[:, self.head][:, None]
-        values = normalized(layers[self.value_layers[0]])
-        return read_values(attention, values, self.read.weight), attention
+        found, attention = self.find(text_token, layers, frames)
+        return self.read(found), attention
+
+    def find(self, text_token: Tensor, layers: Mapping[str, Tensor], frames: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of the frames that the head looks at, (batch, text, encoder_dim), and its attention."""
+        attention = self.attention(text_token, layers[self.key_layer], frames)[:, self.head]
+        return torch.matmul(attention, normalized(layers[self.value_layers[0]])), attention[:, None]
+
+    @property
+    def finds_the_same(self) -> bool:
+        """As `Aggregator.finds_the_same`: where nothing trains but the layer that reads."""
+        return not any(each.requires_grad for name, each in self.named_parameters() if not name.startswith("read."))
 
     def attention(self, text_token: Tensor, keys: Tensor, frames: Tensor) -> Tensor:
         """The attention of all heads of the last block: (batch, heads, text, time)."""

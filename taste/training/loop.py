@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -28,6 +29,7 @@ from taste.precision import autocast, check_device, compute_dtype
 from taste.progress import progress
 from taste.provenance import provenance
 from taste.training.distributed import Processes, processes
+from taste.training.finding import FOUND_DIR, find_once
 from taste.training.initialization import initialize
 from taste.training.log import TrainingLog
 from taste.training.optimization import learning_rate_factor, make_optimizer, set_learning_rate
@@ -91,6 +93,8 @@ def _train(
         write_text(system_dir / "config.yaml", save_config(config))
     log = TrainingLog(system_dir, done.step) if group.is_first else None
     start = time.monotonic() - done.seconds
+    sets = train_set, dev_set
+    train_set, dev_set = find_once(model, sets, settings.batch_units, dtype, system_dir, group)
     steps = sum(len(epoch_updates(train_set, settings, epoch)) for epoch in range(1, settings.epochs + 1))
     parallel = group.wrap(model)
 
@@ -149,6 +153,7 @@ def _train(
         log.close()
         write_json(system_dir / "train.json", result)
         (system_dir / STATE).unlink()
+        shutil.rmtree(system_dir / FOUND_DIR, ignore_errors=True)
     return result
 
 
