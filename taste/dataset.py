@@ -12,7 +12,7 @@ import logging
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from taste.archives import read_array
 from taste.config import ModelConfig, codebooks_of, most_tokens
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json
 from taste.model.batch import Batch, make_batch
+from taste.parallel import ahead_of_use
 from taste.progress import progress
 from taste.shuffled_speech import other_utterances
 from taste.tables import SortedTable
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 FOUND = "found.scp"  # what an attention has found in the layers, see `UnitDataset.with_found`
 
 
-class UnitDataset(Dataset):
+class UnitDataset:
     """The utterances of a data directory that have everything a system needs.
 
     An item is a batch: it is asked for by a list of indices.
@@ -162,13 +162,20 @@ class UnitDataset(Dataset):
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
         """Read a batch. Utterances whose archives are damaged are left out of it and stand in its `damaged`."""
+        return self._batch(*self._rows(indices))
+
+    def _batch(self, rows: list[dict[str, Any]], damaged: dict[str, str]) -> Batch:
+        return make_batch(rows, [] if FOUND in self.tables else self.layers, damaged)
+
+    def _rows(self, indices: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """What `_read` gives of utterances, and of those whose archives are damaged why."""
         rows, damaged = [], {}
         for utt in map(self.utt, indices):
             try:
                 rows.append(self._read(utt))
             except UtteranceError as error:
                 damaged[utt] = str(error)
-        return make_batch(rows, [] if FOUND in self.tables else self.layers, damaged)
+        return rows, damaged
 
     def with_found(self, scp: Path) -> UnitDataset:
         """The same utterances with what an attention has found in their layers, in the place of these.
@@ -236,7 +243,7 @@ class UnitDataset(Dataset):
 
     def _array(self, name: str, utt: str) -> Tensor:
         try:
-            return torch.tensor(read_array(self.tables[name][utt]))
+            return torch.from_numpy(np.require(read_array(self.tables[name][utt]), requirements="W"))
         except KeyError as error:
             raise UtteranceError(f"is not in {self.tables[name].path}") from error
 
@@ -287,15 +294,11 @@ class UnitDataset(Dataset):
                 yield batch.to(device)
 
     def load(self, batches: list[list[int]]) -> Iterator[Batch]:
-        """Read batches in a worker process, ahead of their use.
+        """Read batches ahead of their use.
 
         Utterances with damaged archives are named once and left out; a batch may have none left.
         """
-        # its own generator: the global one would otherwise be drawn from whenever an epoch is begun or resumed
-        loader = DataLoader(
-            self, sampler=batches, batch_size=None, num_workers=1, prefetch_factor=4, generator=torch.Generator()
-        )
-        for batch in loader:
+        for batch in starmap(self._batch, ahead_of_use(self._rows, batches)):
             for utt, reason in batch.damaged.items():
                 if utt not in self.skipped.reasons:
                     self.skipped.add(utt, reason)

@@ -1,9 +1,11 @@
-"""The same work on many items by several processes."""
+"""The same work on many items, by several processes or ahead of its use."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+AHEAD = 4  # results
 
 
 def in_processes(function: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
@@ -33,6 +36,25 @@ def in_processes(function: Callable[[Item], Result], items: Sequence[Item], jobs
         generator=torch.Generator(),  # its own, so that nothing is drawn from the global one
     )  # fmt: skip
     yield from loader
+
+
+def ahead_of_use(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `function` of each item, in the items' order, while a thread works out those that come next.
+
+    For what waits for a disk. A process of PyTorch's loader in its place takes processor time from the threads of
+    matrix products, which wait for each other, and hands tensors over by shared memory that has to be paged in again.
+    """
+    thread = ThreadPoolExecutor(1)
+    coming: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            coming.append(thread.submit(function, item))
+            if len(coming) > AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 class _Results(Dataset):

@@ -66,8 +66,8 @@ def read_int_table(path: str | Path, made_by: str | None = None) -> dict[str, li
 class SortedTable:
     """A sorted table that stays on disk: lines are found by bisection and read when asked for.
 
-    Memory does not grow with the length of the lines, so `utt2s3` of a large corpus can be read in random order.
-    It can be sent to worker processes, each of which opens the file anew.
+    Memory does not grow with the length of the lines, so `utt2s3` of a large corpus can be read in random order, by
+    several threads if need be.
     """
 
     def __init__(self, path: str | Path, made_by: str) -> None:
@@ -87,18 +87,13 @@ class SortedTable:
                     raise RecipeError(f"{path}:{number}: {fault}; utils/fix_data_dir.sh repairs the directory")
                 previous = key
                 self.starts.append(self.starts[-1] + len(line))
-        self._stream = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_stream": None}
+        self._stream = open(self.path, "rb")  # noqa: SIM115 (kept open for the reads to come)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def line(self, index: int) -> tuple[str, str]:
         """Key and value of a line."""
-        if self._stream is None:
-            self._stream = open(self.path, "rb")  # noqa: SIM115 (kept open for the reads to come)
         start, end = self.starts[index], self.starts[index + 1]
         key, _, value = os.pread(self._stream.fileno(), end - start, start).decode("utf-8").strip().partition(" ")
         return key, value.strip()

@@ -1,12 +1,10 @@
 """Batches of a data directory, and what damaged directories get."""
 
 import multiprocessing
-import pickle
 import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from taste.dataset import UnitDataset
 from taste.errors import RecipeError
@@ -105,12 +103,6 @@ def test_unsorted_tables_are_refused_with_the_line(data_dir):
     (data_dir / "utt2s3").write_text("".join([lines[1], lines[0], *lines[2:]]))
     with pytest.raises(RecipeError, match=r"utt2s3:2: .*fix_data_dir"):
         UnitDataset(data_dir, TASTE)
-
-
-def test_a_dataset_travels_to_worker_processes(data_dir):
-    dataset = UnitDataset(data_dir, model_config())
-    dataset[[0]]  # opens the files
-    assert torch.equal(pickle.loads(pickle.dumps(dataset))[[1]].unit, dataset[[1]].unit)
 
 
 def resident_bytes():

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from taste.parallel import in_processes
+from taste.parallel import AHEAD, ahead_of_use, in_processes
 
 
 def double(item):
@@ -38,3 +38,19 @@ def test_processes_share_the_processors_out():
 
 def test_one_process_is_this_one():
     assert [pid for _, pid, _ in in_processes(double, range(3), 1)] == [os.getpid()] * 3
+
+
+def test_a_thread_works_ahead_but_not_far():
+    done = []
+    results = ahead_of_use(lambda item: done.append(item) or 2 * item, range(100))
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    results.close()
+    assert done == list(range(len(done))) and 3 <= len(done) <= 3 + AHEAD
+    assert list(ahead_of_use(str, [])) == []
+
+
+def test_an_error_comes_with_its_item():
+    results = ahead_of_use(lambda item: 1 / item, [1, 0])
+    assert next(results) == 1.0
+    with pytest.raises(ZeroDivisionError):
+        next(results)
