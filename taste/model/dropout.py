@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 BITS = 16  # of a random number: one draw gives four
+INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # as wide as a number of so many bytes
 
 
 class Dropout(nn.Dropout):
     """As `nn.Dropout`. On a CPU it takes 16 random bits for an element, so `p` is met to 1 in 65,536.
 
-    torch draws a number for each element there, which takes longer than all else that is done with it.
+    torch draws a number for each element there, which takes longer than all else that is done with it. What is dropped
+    is set to zero bit by bit: a product with the mask would have to bring it into the elements' type first.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,16 +31,21 @@ class Dropout(nn.Dropout):
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        per_draw = 64 // BITS
-        draws = torch.empty(-(-x.numel() // per_draw), dtype=torch.int64).random_(-(2**63), None)
-        number = draws.view(torch.int16)[: x.numel()].view(x.shape)
+        draws = np.random.SFC64(torch.randint(2**63 - 1, ()).item()).random_raw(-(-x.numel() // (64 // BITS)))
+        number = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)
         is_kept = number >= round(p * 2**BITS) - 2 ** (BITS - 1)
         ctx.save_for_backward(is_kept)
         ctx.scale = 1 / (1 - p)
-        return x * is_kept.to(x.dtype).mul_(ctx.scale)
+        return _kept(x, is_kept).mul_(ctx.scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (is_kept,) = ctx.saved_tensors
-        return gradient * is_kept.to(gradient.dtype).mul_(ctx.scale), None
+        return _kept(gradient, is_kept).mul_(ctx.scale), None
+
+
+def _kept(x: Tensor, is_kept: Tensor) -> Tensor:
+    """x where it is kept, else zero."""
+    integer = INTEGER[x.element_size()]
+    return (x.contiguous().view(integer) & is_kept.to(integer).neg_()).view(x.dtype)
