@@ -1,8 +1,8 @@
 """Causal attention with relative positions, in pieces that fit a processor's cache.
 
-Softmax of the scores is not kept for the backward pass but computed again from queries and keys, as FlashAttention does
-(Dao et al. 2022, arXiv 2205.14135), so memory grows with the length of the sequence instead of its square; only where
-all scores make up a single piece are they kept. Keys that lie after a whole block of queries are left out.
+Softmax of many scores is not kept for the backward pass but computed again from queries and keys, as FlashAttention
+does (Dao et al. 2022, arXiv 2205.14135), so memory grows with the length of the sequence instead of its square. Keys
+that lie after a whole block of queries are left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 BLOCK = 256  # queries
 PIECE = 2**20  # scores that are worked on at once on a CPU
+KEPT = 20 * PIECE  # scores, of all pairs of positions, up to which their softmax is kept
 
 
 def relative_attention(
@@ -45,30 +46,34 @@ class _RelativeAttention(torch.autograd.Function):
         tensors = [tensor.contiguous() for tensor in tensors]
         query_u, query_v, key, value, position = tensors
         attended = torch.empty_like(value)
-        pieces = _pieces(value)
+        keeps = value[..., 0].numel() * value.shape[2] <= KEPT
+        kept = []
         with torch.autocast(value.device.type, enabled=False):
-            for heads, first, last in pieces:
+            for heads, first, last in _pieces(value):
                 weights = _weights(query_u[heads], query_v[heads], key[heads], position[heads], scale, first, last)
                 found = torch.bmm(weights, value[heads, :, :last].flatten(0, 1))
                 attended[heads, :, first:last] = found.unflatten(0, (-1, value.shape[1]))
-        ctx.save_for_backward(*tensors, attended, weights if len(pieces) == 1 else None)
+                if keeps:
+                    kept.append(weights)
+        ctx.save_for_backward(*tensors, attended, *kept)
         ctx.scale = scale
         return attended
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query_u, query_v, key, value, position, attended, kept = ctx.saved_tensors
+        query_u, query_v, key, value, position, attended, *kept = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_query_u, to_query_v = torch.empty_like(query_u), torch.empty_like(query_v)
         to_key, to_value, to_position = (torch.zeros_like(tensor) for tensor in (key, value, position))
-        for heads, first, last in _pieces(value):
+        for piece, (heads, first, last) in enumerate(_pieces(value)):
             size = (value[heads].shape[0], value.shape[1])
             # (heads * batch, queries or keys, width) of this piece
             rows_u, incoming, found = (x[heads, :, first:last].flatten(0, 1) for x in (query_u, gradient, attended))
             keys, values = (x[heads, :, :last].flatten(0, 1) for x in (key, value))
-            weights = kept
-            if weights is None:
+            if kept:
+                weights = kept[piece]
+            else:
                 weights = _weights(query_u[heads], query_v[heads], key[heads], position[heads], ctx.scale, first, last)
             to_value[heads, :, :last] += torch.bmm(weights.transpose(1, 2), incoming).unflatten(0, size)
             # what softmax passes on: weights * (gradient of the weights - the row's mean of it by these weights)
