@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -21,8 +19,7 @@ def in_processes(function: Callable[[Item], Result], items: Sequence[Item], jobs
     """Yield `function` of each item, in the items' order.
 
     PyTorch's loader starts the processes and gives each one thread. They begin afresh, since the threads of ONNX
-    Runtime do not survive a fork, and each keeps to its share of the processors, since ONNX Runtime, numba and numpy
-    start a thread for each processor that there is.
+    Runtime do not survive a fork.
 
     Args:
         function: can be pickled, if there are several processes.
@@ -32,7 +29,6 @@ def in_processes(function: Callable[[Item], Result], items: Sequence[Item], jobs
         _Results(function, items), batch_size=None, collate_fn=_as_it_is,
         num_workers=jobs if jobs > 1 else 0,
         multiprocessing_context="spawn" if jobs > 1 else None,
-        worker_init_fn=partial(_keep_to_its_share, jobs) if hasattr(os, "sched_setaffinity") else None,
         generator=torch.Generator(),  # its own, so that nothing is drawn from the global one
     )  # fmt: skip
     yield from loader
@@ -66,11 +62,6 @@ class _Results(Dataset):
 
     def __getitem__(self, index: int) -> Result:
         return self.function(self.items[index])
-
-
-def _keep_to_its_share(jobs: int, worker: int) -> None:
-    processors = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, processors[worker::jobs] or processors)
 
 
 def _as_it_is(result: Result) -> Result:

@@ -12,10 +12,6 @@ def double(item):
     return 2 * item, os.getpid(), torch.get_num_threads()
 
 
-def processors(item):
-    return os.getpid(), frozenset(os.sched_getaffinity(0))
-
-
 def test_results_come_in_the_items_order_from_processes_of_one_thread():
     before = torch.get_rng_state()
     results = list(in_processes(double, range(7), 2))
@@ -24,16 +20,6 @@ def test_results_come_in_the_items_order_from_processes_of_one_thread():
     assert len(workers) == 2 and os.getpid() not in workers
     assert {threads for _, _, threads in results} == {1}
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_processes_share_the_processors_out():
-    """ONNX Runtime, for one, starts a thread for each processor, so that those of two processes wait for each other."""
-    shares = dict(in_processes(processors, range(6), 2))
-    everything = os.sched_getaffinity(0)
-    if len(everything) < 2:
-        pytest.skip("there is one processor")
-    assert set().union(*shares.values()) == everything
-    assert sum(map(len, shares.values())) == len(everything)
 
 
 def test_one_process_is_this_one():

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 import whisper
+from speechmos import dnsmos
 from whisper.timing import find_alignment
 
 from taste.errors import RecipeError, UtteranceError
@@ -149,6 +150,12 @@ def test_quality_falls_with_noise():
     assert 5 >= mean_opinion(samples) > mean_opinion(noisy) + 0.2
     with pytest.raises(UtteranceError, match="STOI"):
         intelligibility(samples[:2000], samples[:2000])
+
+
+@pytest.mark.parametrize("seconds", [9.01, 11.01, 13.0])
+def test_quality_is_that_of_the_package_where_a_window_is_full(seconds):
+    noise = np.random.default_rng(0).normal(scale=0.05, size=int(seconds * RATE)).astype(np.float32)
+    assert mean_opinion(noise) == pytest.approx(dnsmos.run(noise, RATE)["ovrl_mos"])
 
 
 def test_the_second_speaker_encoder_tells_voices_apart(pretrained_dir):

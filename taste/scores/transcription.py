@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import whisper
-from torch import Tensor
+from torch import Tensor, nn
 from whisper.audio import HOP_LENGTH
 from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.model import Whisper
@@ -17,6 +17,7 @@ from whisper.timing import find_alignment, merge_punctuations
 from whisper.tokenizer import get_tokenizer
 
 from taste.audio import SAMPLE_RATE
+from taste.fixed_linear import FixedLinear
 from taste.precision import compute_dtype
 from taste.whisper.features import LAST, WINDOW_SAMPLES, encode
 from taste.whisper.weights import load_whisper
@@ -76,6 +77,9 @@ class Transcriber:
         """
         self.name = name
         self.model = load_whisper(name, pretrained_dir).to(device)
+        for layer in self.model.decoder.modules():
+            if isinstance(layer, nn.Linear):
+                layer.forward = FixedLinear.of(layer, torch.float32)
         self.dtype = compute_dtype("auto", device)
         self.options = DecodingOptions(
             language="en", without_timestamps=True, fp16=False, sample_len=min(max_tokens, MAX_TOKENS)
