@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from taste.benchmark import reading, training_step
+from taste.benchmark import reading, scores, training_step
 from taste.benchmark.harness import Comparison, Measurement, Side, compare, matrix_product_rate, measure_alone
 from taste.benchmark.report import run_benchmark
 from taste.benchmark.rows import Check, Row
@@ -94,3 +94,19 @@ def test_training_reads_the_same_from_archives_and_memory(monkeypatch):
     assert len(dataset) == 12 and sum(map(len, batches)) == 12
     assert train_on(dataset.load(batches)) == 0.0
     assert reading.training_on(30)() == reading.epoch_of_taste(finds_once=True)() == 0.0
+
+
+def test_scores_are_of_spoken_utterances(pretrained_dir, monkeypatch):
+    """Both sides hear the same, and say the same of it."""
+    monkeypatch.setattr(scores, "UTTERANCES", 2)
+    opinions, spoken = [], []
+    for name, module in (("mean_opinion", scores), ("run", scores.dnsmos)):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, f=function: opinions.append(f(*given)))
+    for side in (scores.our_quality, scores.speechmos_quality):
+        side()()
+    assert opinions[:2] == pytest.approx([each["ovrl_mos"] for each in opinions[2:]])
+    transcribe = scores.Transcriber.transcribe
+    monkeypatch.setattr(scores.Transcriber, "transcribe", lambda *args, **how: spoken.append(transcribe(*args, **how)))
+    scores.our_transcripts("tiny.en", pretrained_dir)()
+    assert all(len(each.words) > 4 for each in spoken[0])

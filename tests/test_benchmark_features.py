@@ -95,11 +95,12 @@ def test_operations_are_those_that_torch_counts(folder, settings, toy_whisper):
 
 
 def test_frames_are_compared_one_by_one(settings):
-    same = features.frame_cosines(**settings, dtype="float32")
-    rounded = features.frame_cosines(**settings, dtype="bfloat16")
+    same, level = features.frame_cosines(**settings, dtype="float32")
+    rounded, _ = features.frame_cosines(**settings, dtype="bfloat16")
     for layer in features.LAYERS:
         assert same[layer].shape == rounded[layer].shape == (50 * sum(SECONDS),)
         assert same[layer].min() > 0.99999 and 0.9 < rounded[layer].mean() < 0.99999
+    assert level.shape == (50 * sum(SECONDS),) and level.min() < -10 < 0 < level.max()  # between syllables, and in them
 
 
 def test_a_corpus_gives_the_utterances_nearest_to_the_lengths(tmp_path):

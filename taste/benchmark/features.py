@@ -17,12 +17,12 @@ from threadpoolctl import threadpool_limits
 from whisper.model import ModelDimensions, Whisper
 
 from taste.archives import ArchiveWriter
-from taste.audio import read_speech
+from taste.audio import SAMPLE_RATE, read_speech
 from taste.benchmark.ctranslate2 import save_ctranslate2
 from taste.benchmark.speech import utterances
 from taste.errors import RecipeError, Skipped
 from taste.text_and_features import FeatureOptions, write_features
-from taste.whisper.features import LAST, encode, frames_of
+from taste.whisper.features import FRAMES_PER_SECOND, LAST, encode, frames_of
 from taste.whisper.weights import load_whisper
 
 SHALLOW = "2"
@@ -178,12 +178,13 @@ def compute_types() -> list[str]:
 
 def frame_cosines(
     model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtype: str
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """How alike the features in `dtype` are to those in float32, both without padding.
 
     Returns:
         Layer -> (frames,): cosine of each frame with its counterpart, every dimension normalized over all frames to
-        the mean 0 and the standard deviation 1 of the float32 features.
+        the mean 0 and the standard deviation 1 of the float32 features; and (frames,): the level of each in dB of that
+        of its utterance.
     """
     loaded = model_of(model, pretrained_dir)
     with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +199,16 @@ def frame_cosines(
         mean, deviation = a.mean(axis=0), a.std(axis=0)
         a, b = (a - mean) / deviation, (b - mean) / deviation
         cosines[layer] = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return cosines
+    return cosines, np.concatenate([_levels(audio) for audio in samples])
+
+
+def _levels(samples: np.ndarray) -> np.ndarray:
+    """The level of each frame in dB of the utterance's: (frames,)."""
+    size = SAMPLE_RATE // FRAMES_PER_SECOND
+    framed = np.zeros(frames_of(len(samples)) * size, np.float32)
+    framed[: len(samples)] = samples[: len(framed)]
+    power = np.square(framed).reshape(-1, size).mean(axis=1)
+    return 10 * np.log10(np.maximum(power, 1e-12) / np.mean(power))
 
 
 def model_of(name: str, pretrained_dir: str) -> Whisper:

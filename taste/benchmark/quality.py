@@ -20,16 +20,19 @@ BATCH_UNITS = 800
 
 
 def frames_apart(
-    model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtype: str, least: float
+    model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtype: str, least: float, least_level: float
 ) -> Callable[[], float]:
     """The share of frames of either layer whose cosine to those in float32 is below `least`.
 
     Other arguments as of `taste.benchmark.features.frame_cosines`.
+
+    Args:
+        least_level: of the frames that count, in dB of their utterance's level.
     """
 
     def work() -> float:
-        cosines = frame_cosines(model, pretrained_dir, of_each, corpus, dtype)
-        return float(np.mean([cosine < least for cosine in cosines.values()]))
+        cosines, level = frame_cosines(model, pretrained_dir, of_each, corpus, dtype)
+        return float(np.mean([cosine[level >= least_level] < least for cosine in cosines.values()]))
 
     return work
 

@@ -80,7 +80,8 @@ def marks_missed(row: Row, comparison: Comparison, fastest: float) -> list[str]:
     rate = comparison.ours.operations_per_second / fastest
     missed = []
     if row.reach and ratio < row.reach:
-        missed.append(f"{ratio:.2f} times as fast, not {row.reach:g}. Where the time goes: {comparison.profile}.")
+        why = f" {row.if_missed}" if row.if_missed else ""
+        missed.append(f"{ratio:.2f} times as fast, not {row.reach:g}.{why} Where the time goes: {comparison.profile}.")
     if row.reach_memory and memory > row.reach_memory:
         missed.append(f"{memory:.2f} of the memory, not {row.reach_memory:g}.")
     if row.reach_rate and rate < row.reach_rate:
@@ -102,7 +103,7 @@ def check_cells(check: Check, threads: int, missed: list[str]) -> list[str]:
     shown = f"{figure:+.2%}" if len(values) > 1 else f"{figure:.5f}"
     bound = f"at least {check.bound:g}" if check.is_least else f"within {check.bound:.1%}"
     if not is_within:
-        missed.append(f"- {check.what}: {shown}, not {bound}.")
+        missed.append(f"- {check.what}: {shown}, not {bound}. {check.if_missed}".rstrip())
     return [check.what, named, shown, bound]
 
 

@@ -12,6 +12,7 @@ import torch
 from taste.dataset import UnitDataset
 from taste.model.batch import Batch
 from taste.model.joint import JointModel, Prediction
+from taste.model.transformer import length_mask
 from taste.precision import autocast
 
 
@@ -57,26 +58,23 @@ def total(scores: Iterable[Score]) -> Score:
 
 def score_prediction(batch: Batch, prediction: Prediction) -> dict[str, Score]:
     """Score each utterance of a batch."""
-    losses = prediction.losses().double()
     k = min(5, prediction.logits.shape[-1])
     right = prediction.logits.topk(k, dim=-1).indices == prediction.target[..., None]
-    first, among = right[..., 0].cpu(), right.any(-1).cpu()
-    scores = {}
-    for i, utt in enumerate(batch.utts):
-        n = int(batch.unit_length[i])
-        changed = torch.zeros(n, dtype=torch.bool)  # the first unit has none before it
-        changed[1:] = (batch.unit[i, 1:n] != batch.unit[i, : n - 1]).cpu()
-        scores[utt] = Score(
-            nll=losses[i, : n + 1].sum().item(),
-            units=n,
-            ends=1,
-            top1=int(first[i, :n].sum()),
-            top5=int(among[i, :n].sum()),
-            change_top1=int(first[i, :n][changed].sum()),
-            changes=int(changed.sum()),
-            end_top1=int(first[i, n]),
-        )
-    return scores
+    first, among = right[..., 0], right.any(-1)
+    is_unit = length_mask(batch.unit_length, first.shape[1])
+    changes = torch.zeros_like(is_unit)  # the first unit has none before it, and the end of speech is no unit
+    changes[:, 1:-1] = batch.unit[:, 1:] != batch.unit[:, :-1]
+    changes &= is_unit
+    columns = {
+        "top1": first & is_unit, "top5": among & is_unit, "change_top1": first & changes, "changes": changes,
+        "end_top1": first & prediction.counted() & ~is_unit,
+    }  # fmt: skip
+    counts = {name: column.sum(1).tolist() for name, column in columns.items()}
+    losses, units = prediction.losses().double().sum(1).tolist(), batch.unit_length.tolist()
+    return {
+        utt: Score(losses[i], units[i], ends=1, **{name: count[i] for name, count in counts.items()})
+        for i, utt in enumerate(batch.utts)
+    }
 
 
 @torch.inference_mode()
