@@ -1,5 +1,6 @@
 """The benchmark measures what it says, and its report tells what was missed."""
 
+import inspect
 import time
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from taste.benchmark import reading, scores, training_step
 from taste.benchmark.harness import Comparison, Measurement, Side, compare, matrix_product_rate, measure_alone
 from taste.benchmark.report import run_benchmark
-from taste.benchmark.rows import Check, Row
+from taste.benchmark.rows import Check, Row, checks, cpu_rows, gpu_rows
 from taste.errors import RecipeError
 from tests.helpers import model_config
 
@@ -110,3 +111,13 @@ def test_scores_are_of_spoken_utterances(pretrained_dir, monkeypatch):
     monkeypatch.setattr(scores.Transcriber, "transcribe", lambda *args, **how: spoken.append(transcribe(*args, **how)))
     scores.our_transcripts("tiny.en", pretrained_dir)()
     assert all(len(each.words) > 4 for each in spoken[0])
+
+
+def test_every_side_can_be_called_as_its_row_says(tmp_path):
+    """Those on a GPU, too, which most machines that run this have not."""
+    everything = [*cpu_rows(tmp_path, None), *gpu_rows()]
+    sides = [side for row in everything for side in (row.ours, row.peer)]
+    sides += [side for check in checks(tmp_path, tmp_path, None) for side in check.sides]
+    assert {side.settings.get("device", "cpu") for side in sides} == {"cpu", "cuda"}
+    for side in sides:
+        inspect.signature(side.factory).bind(**side.settings)

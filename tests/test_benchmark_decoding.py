@@ -14,10 +14,8 @@ from tests.helpers import model_config
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    config = model_config(text_encoder_blocks=2, llm_blocks=3)
-    monkeypatch.setattr(decoding, "librispeech_model", lambda: config)
-    return config
+def tiny():
+    return model_config(text_encoder_blocks=2, llm_blocks=3)
 
 
 def test_model_has_49_million_parameters():
@@ -28,7 +26,7 @@ def test_model_has_49_million_parameters():
 
 def test_operations_are_those_that_torch_counts(tiny, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # products that torch's counter knows
-    run = decoding.ours(1, [2], "float32")
+    run = decoding.ours(tiny, 1, [2], "float32")
     with FlopCounterMode(display=False) as counter:
         operations = run()
     # ours reads the text's positions in a square, of which half is hidden
@@ -38,13 +36,13 @@ def test_operations_are_those_that_torch_counts(tiny, monkeypatch):
 def test_a_batch_has_the_operations_of_its_utterances(tiny):
     lengths = [(14, 200), (28, 400), (14, 200)]
     expected = sum(decoding.floating_point_operations(tiny, *length) for length in lengths)
-    assert decoding.ours(3, [4, 8])() == expected
-    assert decoding.ours(3, [4, 8], "bfloat16")() == expected
+    assert decoding.ours(tiny, 3, [4, 8])() == expected
+    assert decoding.ours(tiny, 3, [4, 8], "bfloat16")() == expected
 
 
 def test_upstream_does_the_same_work(tiny):
     pytest.importorskip("cosyvoice")
-    assert decoding.upstream(3, [2, 4])() == decoding.ours(3, [2, 4])()
+    assert decoding.upstream(tiny, 3, [2, 4])() == decoding.ours(tiny, 3, [2, 4])()
 
 
 def test_missing_upstream_is_named_with_the_command(tiny, monkeypatch):

@@ -10,21 +10,24 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from taste.benchmark.models import librispeech_model, random_lm, upstream_lm
+from taste.benchmark.models import random_lm, upstream_lm
 from taste.config import ModelConfig
 from taste.model.decoding import Limits, decode
 from taste.model.sampling import Sampling
-from taste.precision import compute_dtype
+from taste.precision import autocast, compute_dtype
 
 SECONDS = (4, 8, 12, 16)  # of speech, one utterance after the other
 TOKENS_PER_SECOND = 3.5  # of text, as LibriSpeech has in Whisper's tokens
 UNITS_PER_TOKEN = 14.3  # so that there are 50 a second
 
 
-def ours(batch: int, seconds: Sequence[float] = SECONDS, dtype: str = "auto") -> Callable[[], float]:
+def ours(
+    config: ModelConfig, batch: int, seconds: Sequence[float] = SECONDS, dtype: str = "auto", device: str = "cpu"
+) -> Callable[[], float]:
     """Decoding as the recipe does it, `batch` utterances at once.
 
     Args:
+        config: sizes of the LM.
         batch: how many utterances.
         seconds: their lengths, from the first again where there are more.
         dtype: `auto`, `float32` or `bfloat16`, see `taste.precision.compute_dtype`.
@@ -32,37 +35,39 @@ def ours(batch: int, seconds: Sequence[float] = SECONDS, dtype: str = "auto") ->
     Returns:
         A function that decodes them and returns `floating_point_operations` of them all.
     """
-    config = librispeech_model()
-    lm = random_lm(config).eval()
-    texts, voices = _inputs(config, batch, seconds)
+    where = torch.device(device)
+    lm = random_lm(config).to(where).eval()
+    texts, voices = _inputs(config, batch, seconds, where)
     text = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
-    text_length = torch.tensor(list(map(len, texts)))
+    text_length = torch.tensor(list(map(len, texts)), device=where)
     utts = [f"utt{i}" for i in range(batch)]
     limits = Limits(UNITS_PER_TOKEN, UNITS_PER_TOKEN)
-    compute = compute_dtype(dtype, torch.device("cpu"))
+    compute = compute_dtype(dtype, where)
 
     @torch.no_grad()
     def run() -> float:
-        with torch.autocast("cpu", compute, enabled=compute != torch.float32):
+        with autocast(where, compute):
             decoded = decode(lm, utts, lm.encode_text(text), text_length, voices, Sampling(), limits, seed=0)
         return _operations(config, texts, decoded.unit_length.tolist())
 
     return run
 
 
-def upstream(batch: int, seconds: Sequence[float] = SECONDS) -> Callable[[], float]:
-    """Upstream's decoding of the same utterances, in float32; arguments and result as of `ours`.
+def upstream(
+    config: ModelConfig, batch: int, seconds: Sequence[float] = SECONDS, dtype: str = "float32", device: str = "cpu"
+) -> Callable[[], float]:
+    """Upstream's decoding of the same utterances; arguments and result as of `ours`.
 
     Raises:
         RecipeError: the `cosyvoice` package, or one that it needs, is not installed.
     """
-    config = librispeech_model()
-    lm = upstream_lm(config, random_lm(config).state_dict()).eval()
-    texts, voices = _inputs(config, batch, seconds)
+    where = torch.device(device)
+    lm = upstream_lm(config, random_lm(config).state_dict()).to(where).eval()
+    texts, voices = _inputs(config, batch, seconds, where)
 
     def decode_one(text: Tensor, voice: Tensor) -> int:
-        lengths = torch.tensor([[len(text)], [0], [0]], dtype=torch.int32)  # of the text, and of no prompt
-        none = torch.zeros(1, 0, dtype=torch.long)
+        lengths = torch.tensor([[len(text)], [0], [0]], dtype=torch.int32, device=where)  # of the text, of no prompt
+        none = torch.zeros(1, 0, dtype=torch.long, device=where)
         units = lm.inference(
             text[None], lengths[0], none, lengths[1], none, lengths[2], voice[None],
             max_token_text_ratio=UNITS_PER_TOKEN, min_token_text_ratio=UNITS_PER_TOKEN,
@@ -70,7 +75,9 @@ def upstream(batch: int, seconds: Sequence[float] = SECONDS) -> Callable[[], flo
         return sum(1 for _ in units)
 
     def run() -> float:
-        return _operations(config, texts, [decode_one(*each) for each in zip(texts, voices, strict=True)])
+        with autocast(where, compute_dtype(dtype, where)):
+            units = [decode_one(*each) for each in zip(texts, voices, strict=True)]
+        return _operations(config, texts, units)
 
     return run
 
@@ -103,9 +110,12 @@ def _operations(config: ModelConfig, texts: Sequence[Tensor], units: Sequence[in
     return sum(floating_point_operations(config, len(text), n) for text, n in zip(texts, units, strict=True))
 
 
-def _inputs(config: ModelConfig, batch: int, seconds: Sequence[float]) -> tuple[list[Tensor], Tensor]:
+def _inputs(
+    config: ModelConfig, batch: int, seconds: Sequence[float], device: torch.device
+) -> tuple[list[Tensor], Tensor]:
     """Text ids of each utterance, and voices (batch, spk_embed_dim)."""
     generator = torch.Generator().manual_seed(0)
     sizes = [round(TOKENS_PER_SECOND * seconds[i % len(seconds)]) for i in range(batch)]
     texts = [torch.randint(config.text_token_size, (size,), generator=generator) for size in sizes]
-    return texts, torch.randn(batch, config.spk_embed_dim, generator=generator)
+    voices = torch.randn(batch, config.spk_embed_dim, generator=generator)
+    return [text.to(device) for text in texts], voices.to(device)

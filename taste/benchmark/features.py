@@ -21,6 +21,7 @@ from taste.audio import SAMPLE_RATE, read_speech
 from taste.benchmark.ctranslate2 import save_ctranslate2
 from taste.benchmark.speech import utterances
 from taste.errors import RecipeError, Skipped
+from taste.precision import autocast
 from taste.text_and_features import FeatureOptions, write_features
 from taste.whisper.features import FRAMES_PER_SECOND, LAST, encode, frames_of
 from taste.whisper.weights import load_whisper
@@ -36,11 +37,17 @@ RANDOM = {
     "small": ModelDimensions(
         n_mels=80, n_audio_ctx=1500, n_audio_state=768, n_audio_head=12, n_audio_layer=12,
         n_vocab=51865, n_text_ctx=448, n_text_state=768, n_text_head=12, n_text_layer=1,
-    )
+    ),
+    "large-v3": ModelDimensions(
+        n_mels=128, n_audio_ctx=1500, n_audio_state=1280, n_audio_head=20, n_audio_layer=32,
+        n_vocab=51866, n_text_ctx=448, n_text_state=1280, n_text_head=20, n_text_layer=1,
+    ),
 }  # fmt: skip
 
 
-def ours(model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtype: str) -> Callable[[], float]:
+def ours(
+    model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtype: str, device: str = "cpu"
+) -> Callable[[], float]:
     """Stage 4's way, `taste.text_and_features.write_features`.
 
     Args:
@@ -50,11 +57,11 @@ def ours(model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtyp
         corpus: as in `taste.benchmark.speech.utterances`.
         dtype: as in `taste.precision.compute_dtype`.
     """
-    loaded, folder = model_of(model, pretrained_dir), tempfile.TemporaryDirectory()
+    loaded, folder = model_of(model, pretrained_dir).to(device), tempfile.TemporaryDirectory()
     files = utterances(of_each, Path(folder.name), corpus)
     options = FeatureOptions(
         whisper_model=model, pretrained_dir=pretrained_dir, layers=LAYERS, deep_layer=LAST, shallow_layer=SHALLOW,
-        storage=STORAGE, pad_to_30s=False, dtype=dtype, device="cpu", batch_seconds=BATCH_SECONDS,
+        storage=STORAGE, pad_to_30s=False, dtype=dtype, device=device, batch_seconds=BATCH_SECONDS,
         token_type="whisper", sentencepiece_model=None, allow_pipes=False,
     )  # fmt: skip
     operations = encoder_operations(loaded.dims, files)
@@ -67,14 +74,15 @@ def ours(model: str, pretrained_dir: str, of_each: int, corpus: str | None, dtyp
 
 
 def openai_whisper(
-    model: str, pretrained_dir: str, of_each: int, corpus: str | None, padded: bool
-) -> Callable[[], float]:
-    """openai-whisper's `log_mel_spectrogram` and `embed_audio`, in float32, one utterance at a time.
+    model: str, pretrained_dir: str, of_each: int, corpus: str | None, padded: bool, dtype: str = "float32",
+    device: str = "cpu",
+) -> Callable[[], float]:  # fmt: skip
+    """openai-whisper's `log_mel_spectrogram` and `embed_audio`, one utterance at a time.
 
     Args:
         padded: to windows of 30 s, which is all that `embed_audio` takes; else its positions are cut to the utterance.
     """
-    loaded, folder = model_of(model, pretrained_dir), tempfile.TemporaryDirectory()
+    loaded, folder = model_of(model, pretrained_dir).to(device), tempfile.TemporaryDirectory()
     files = utterances(of_each, Path(folder.name), corpus)
     operations = encoder_operations(loaded.dims, files)
     encoder, positions = loaded.encoder, loaded.encoder.positional_embedding
@@ -87,11 +95,12 @@ def openai_whisper(
             for utt, path in files.items():
                 samples = read_speech(path)
                 audio = whisper.pad_or_trim(samples) if padded else samples
-                mel = whisper.log_mel_spectrogram(audio, loaded.dims.n_mels)[None]
+                mel = whisper.log_mel_spectrogram(audio, loaded.dims.n_mels, device=device)[None]
                 encoder.positional_embedding = positions[: (mel.shape[-1] + 1) // 2]
-                seen[LAST] = loaded.embed_audio(mel)
+                with autocast(torch.device(device), getattr(torch, dtype)):
+                    seen[LAST] = loaded.embed_audio(mel)
                 for layer, archive in archives.items():
-                    archive.write(utt, seen[layer][0, : frames_of(len(samples))].numpy())
+                    archive.write(utt, seen[layer][0, : frames_of(len(samples))].float().cpu().numpy())
         return operations
 
     return work

@@ -190,9 +190,13 @@ def _profile(work: Callable[[], float]) -> str:
 
 
 def peak_memory() -> int:
-    """The most memory this process has held since its program began, in bytes.
+    """The most memory this process has held since its program began, in bytes; of a GPU, if it has used one.
 
     Not `ru_maxrss`, which counts what the process held before that, as a copy of its parent.
     """
+    import torch
+
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024

@@ -121,7 +121,7 @@ def lm_rows() -> list[Row]:
         Row("LM training step, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6, if_missed=why),
     ]
     for batch, seconds, reach in ((1, 8, 3.0), (16, 4, 20.0)):
-        inputs = {"batch": batch, "seconds": (seconds,)}
+        inputs = {"config": config, "batch": batch, "seconds": (seconds,)}
         sides = Side(f"taste, {dtype}", decoding.ours, inputs), Side("upstream, float32", decoding.upstream, inputs)
         rows.append(Row(f"autoregressive decoding, {batch} x {seconds} s at once", *sides, reach))
     epochs = Side("from archives", reading.epoch_from_archives), Side("from memory", reading.epoch_in_memory)
@@ -154,9 +154,20 @@ def gpu_rows() -> list[Row]:
     """Work on a GPU, in bfloat16."""
     conf = ROOT / "egs/librispeech/conf"
     files = [ROOT / "conf/default.yaml", conf / "model_300m.yaml", conf / "train.yaml", ROOT / "conf/text_only.yaml"]
-    step = {"config": load_config(files, ["seed=0"]).model, "dtype": "bfloat16", "device": "cuda"}
+    where = {"device": "cuda", "dtype": "bfloat16"}
+    step = {"config": load_config(files, ["seed=0"]).model, **where}
     sides = (Side("taste", training_step.ours, step), Side("upstream", training_step.upstream, step))
-    return [Row("LM training step of CosyVoice-300M, bfloat16, on the GPU", *sides, reach_rate=0.45)]
+    rows = [Row("LM training step of CosyVoice-300M, on the GPU", *sides, reach_rate=0.45)]
+    for batch, seconds in ((1, 8), (64, 4)):
+        inputs = {**step, "batch": batch, "seconds": (seconds,)}
+        sides = Side("taste", decoding.ours, inputs), Side("upstream", decoding.upstream, inputs)
+        rows.append(Row(f"decoding by CosyVoice-300M, {batch} x {seconds} s at once, on the GPU", *sides))
+    inputs = {"model": "large-v3", "pretrained_dir": "", "of_each": 4, "corpus": None, **where}
+    sides = (
+        Side("taste", features.ours, inputs),
+        Side("openai-whisper, windows of 30 s, bfloat16", features.openai_whisper, {**inputs, "padded": True}),
+    )
+    return [*rows, Row("features of 160 s by Whisper large-v3's sizes, on the GPU", *sides)]
 
 
 def checks(recipe: Path, pretrained_dir: Path, corpus: str | None) -> list[Check]:

@@ -80,6 +80,7 @@ class Transcriber:
         for layer in self.model.decoder.modules():
             if isinstance(layer, nn.Linear):
                 layer.forward = FixedLinear.of(layer, torch.float32)
+                layer.weight = layer.bias = None  # which it has now
         self.dtype = compute_dtype("auto", device)
         self.options = DecodingOptions(
             language="en", without_timestamps=True, fp16=False, sample_len=min(max_tokens, MAX_TOKENS)
