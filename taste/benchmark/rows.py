@@ -143,10 +143,12 @@ def score_rows(pretrained_dir: Path) -> list[Row]:
         Side("taste", scores.our_transcripts, inputs),
         Side("openai-whisper's transcribe, greedy", scores.openai_transcripts, inputs),
     )
-    quality_sides = Side("taste", scores.our_quality), Side("speechmos", scores.speechmos_quality)
+    opinions = Side("taste", scores.our_quality), Side("speechmos", scores.speechmos_quality)
+    pitch = Side("taste", scores.our_pitch), Side("librosa's pYIN in its own steps", scores.librosa_pitch)
     return [
         Row(f"transcripts and word times of {scores.UTTERANCES} utterances by Whisper base", *transcripts, 1.0),
-        Row(f"DNSMOS of {scores.UTTERANCES} utterances", *quality_sides, 1.0),
+        Row(f"DNSMOS of {scores.UTTERANCES} utterances", *opinions, 1.0),
+        Row(f"F0 of {scores.UTTERANCES} utterances", *pitch, 1.0),
     ]
 
 

@@ -1,15 +1,17 @@
-"""What stage 12 hears in speech: transcripts with the times of words, and quality; on utterances of egs/mini."""
+"""What stage 12 hears in speech: words and their times, quality, pitch; on utterances of egs/mini."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import librosa
 import numpy as np
 import torch
 from speechmos import dnsmos
 
 from taste.audio import SAMPLE_RATE, read_speech
 from taste.benchmark.models import ROOT
+from taste.scores.acoustics import F0_MAX, F0_MIN, HOP, WINDOW, track_f0
 from taste.scores.quality import mean_opinion
 from taste.scores.transcription import Transcriber
 from taste.whisper.weights import load_whisper
@@ -43,6 +45,17 @@ def speechmos_quality() -> Callable[[], float]:
     """speechmos' own `run`, on audio repeated to fill a window, as ours does."""
     size = int(dnsmos.INPUT_LENGTH * SAMPLE_RATE)
     return _on_speech(lambda speech: [dnsmos.run(np.resize(each, size), SAMPLE_RATE) for each in speech])
+
+
+def our_pitch() -> Callable[[], float]:
+    """`taste.scores.acoustics.track_f0`."""
+    return _on_speech(lambda speech: [track_f0(each) for each in speech])
+
+
+def librosa_pitch() -> Callable[[], float]:
+    """The same by librosa's pYIN in the steps of pitch that are its default."""
+    settings = {"fmin": F0_MIN, "fmax": F0_MAX, "sr": SAMPLE_RATE, "frame_length": WINDOW, "hop_length": HOP}
+    return _on_speech(lambda speech: [librosa.pyin(each, **settings) for each in speech])
 
 
 def _on_speech(work_on: Callable[[list[np.ndarray]], object]) -> Callable[[], float]:
