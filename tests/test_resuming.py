@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def run_training(config_file, root, system):
     """Train from a process of its own."""
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # for the reader of batches: the server has no torch to import
     config = load_config([config_file])
     sets = open_sets(root, config)
     train(config, *sets, root / system, None, "cpu")

@@ -1,5 +1,7 @@
 """The aggregator made of Whisper's decoder is that decoder, and says which models and tokens it cannot use."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,14 @@ from taste.model.batch import Batch
 from taste.model.joint import JointModel
 from taste.model.speech import AGGREGATORS
 from taste.model.whisper_aggregator import PREFIX, WhisperAttentionAggregator, WhisperDecoder
+from taste.training.distributed import Processes
+from taste.training.finding import find_once
 from taste.training.initialization import initialize
 from taste.training.loop import train
 from taste.training.optimization import make_optimizer
 from tests.helpers import losses, make_data_dir, make_sets, model_config, open_sets, tiny_config
+
+ATTENTION = [f"speech.aggregator.{part}" for part in ("token_embedding", "positional_embedding", "blocks")]
 
 
 def make_whisper(n_vocab: int = 51865, width: int = 12, blocks: int = 3) -> Whisper:
@@ -104,9 +110,8 @@ def test_what_a_fixed_attention_finds_is_the_same_in_every_epoch(tmp_path, monke
         (data / "train/feats_deep.scp").read_text().replace(damaged[1], str(tmp_path / "missing.ark:0"))
     )
     monkeypatch.setattr("taste.training.initialization.load_whisper", lambda *_: make_whisper())
-    frozen = [f"speech.aggregator.{part}" for part in ("token_embedding", "positional_embedding", "blocks")]
     sizes = {"text_token_size": 51866, "speech_of": speech_of, "pooling": "word"}
-    config = tiny_config("whisper_attention", sizes, frozen=frozen)
+    config = tiny_config("whisper_attention", sizes, frozen=ATTENTION)
     found, reads = [], UnitDataset.with_found
     monkeypatch.setattr(UnitDataset, "with_found", lambda *given: found.append(given) or reads(*given))
     for system in ("once", "again"):
@@ -122,6 +127,31 @@ def test_an_attention_that_is_trained_is_not_taken_from_archives():
     model = JointModel(config.model)
     make_optimizer(model, config.train)
     assert not model.speech.aggregator.finds_the_same
+
+
+def test_several_processes_find_their_share_each(tmp_path):
+    dataset, _ = open_sets(make_sets(tmp_path, 20), tiny_config("whisper_attention"))
+    config = tiny_config("whisper_attention", {"text_token_size": 51866}, frozen=ATTENTION)
+    model, barrier = JointModel(config.model), threading.Barrier(2, timeout=60)
+    make_optimizer(model, config.train)
+
+    class Threads(Processes):
+        def gather(self, value):
+            barrier.wait()
+            return [value] * self.count
+
+    def find(rank, group=Threads, count=2):
+        folder = tmp_path / f"of {count}"
+        return find_once(model, [dataset], 40, torch.float32, folder, group(rank, count, torch.device("cpu")))[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(find, range(2))
+    alone = find(0, Processes, 1)
+    parts = [len((tmp_path / f"of 2/found/0/{rank}.scp").read_text().splitlines()) for rank in range(2)]
+    assert min(parts) > 0 and sum(parts) == 20
+    everything = list(range(20))
+    torch.testing.assert_close(first[everything].found, alone[everything].found)
+    torch.testing.assert_close(second[everything].found, alone[everything].found)
 
 
 def test_other_text_tokens_are_refused(tmp_path):

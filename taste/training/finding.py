@@ -45,7 +45,7 @@ def find_once(
     with_found = []
     for number, dataset in enumerate(sets):
         folder = system_dir / FOUND_DIR / str(number)
-        what = f"what the attention finds in {dataset.data_dir}"
+        what = f"what the attention finds in {dataset.data_dir}" if group.is_first else None
         with ArchiveWriter(folder / f"{group.rank}.ark", folder / f"{group.rank}.scp") as archive:
             for batch in dataset.read(batch_units, group.device, what, group.share):
                 with autocast(group.device, dtype):
