@@ -81,7 +81,7 @@ class UnitDataset:
         if self.layers and config.speech_of == "another":
             self.speech_of = other_utterances(self.data_dir)
         self.skipped = Skipped(str(self.data_dir))
-        self.rows, self.lengths = self._usable_rows(config)
+        self.lines, self.lengths = self._usable_lines(config)
 
     def _check_sizes(self, config: ModelConfig) -> None:
         sizes = [("units.json", "K", "speech_token_size", "stage 5")]
@@ -103,19 +103,19 @@ class UnitDataset:
                 f"of {config.text_token_size}"
             )
 
-    def _usable_rows(self, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
-        """Lines of utt2s3 whose utterances can be used, and the number of units of each."""
-        rows, lengths = array("q"), array("q")
+    def _usable_lines(self, config: ModelConfig) -> tuple[dict[str, array], np.ndarray]:
+        """Where each table has the utterances that can be used, and the number of units of each."""
+        lines, lengths = {name: array("q") for name in self.tables}, array("q")
         table = self.tables["utt2s3"]
-        for index, (utt, present) in self._present():
-            if index is None:
+        for utt, present in self._present():
+            if "utt2s3" not in present:
                 self.skipped.add(utt, f"is in {', '.join(present)}, but has no units", self.data_dir)
                 continue
             if missing := [name for name in self.tables if name not in present]:
                 self.skipped.add(utt, f"has units, but is missing from {', '.join(missing)}", self.data_dir)
                 continue
             try:
-                units = np.array(table.line(index)[1].split(), dtype=np.int64)
+                units = np.array(table.line(present["utt2s3"])[1].split(), dtype=np.int64)
             except ValueError as error:
                 self.skipped.add(utt, error, table.path)
                 continue
@@ -125,35 +125,32 @@ class UnitDataset:
                 beyond = units.max() if units.max() >= config.speech_token_size else units.min()
                 self.skipped.add(utt, f"unit {beyond} lies outside 0 to {config.speech_token_size - 1}", table.path)
             else:
-                rows.append(index)
                 lengths.append(len(units))
-        self.skipped.report(len(rows) + len(self.skipped))
-        if not rows:
+                for name, line in present.items():
+                    lines[name].append(line)
+        self.skipped.report(len(lengths) + len(self.skipped))
+        if not lengths:
             raise RecipeError(f"{table.path} is empty; stage 5 makes it")
-        return np.array(rows), np.array(lengths)
+        return lines, np.array(lengths)
 
-    def _present(self) -> Iterator[tuple[int | None, tuple[str, list[str]]]]:
-        """Every utterance of any table, in order: its line in utt2s3, if it has one, its id and the tables it is in.
+    def _present(self) -> Iterator[tuple[str, dict[str, int]]]:
+        """Every utterance of any table, in order: its id, and its line in each table that it is in.
 
         The sorted tables are merged as they are read, so that no list of all ids is held.
         """
 
-        def entries(name: str) -> Iterator[tuple[bytes, str]]:
-            return ((utt.encode(), name) for utt in self.tables[name].keys())  # noqa: SIM118
+        def entries(name: str) -> Iterator[tuple[bytes, str, int]]:
+            return ((utt.encode(), name, line) for line, utt in enumerate(self.tables[name].keys()))
 
-        index = 0
         for utt, group in groupby(heapq.merge(*map(entries, self.tables)), key=itemgetter(0)):
-            present = [name for _, name in group]
-            has_units = "utt2s3" in present
-            yield (index if has_units else None), (utt.decode(), present)
-            index += has_units
+            yield utt.decode(), {name: line for _, name, line in group}
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.lengths)
 
     def utt(self, index: int) -> str:
         """The id of an utterance."""
-        return self.tables["utt2s3"].line(int(self.rows[index]))[0]
+        return self.tables["utt2s3"].line(self.lines["utt2s3"][index])[0]
 
     @property
     def utts(self) -> list[str]:
@@ -170,11 +167,11 @@ class UnitDataset:
     def _rows(self, indices: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """What `_read` gives of utterances, and of those whose archives are damaged why."""
         rows, damaged = [], {}
-        for utt in map(self.utt, indices):
+        for index in indices:
             try:
-                rows.append(self._read(utt))
+                rows.append(self._read(index))
             except UtteranceError as error:
-                damaged[utt] = str(error)
+                damaged[self.utt(index)] = str(error)
         return rows, damaged
 
     def with_found(self, scp: Path) -> UnitDataset:
@@ -187,31 +184,33 @@ class UnitDataset:
         dataset.tables = {**self.tables, FOUND: SortedTable(scp, "training")}
         return dataset
 
-    def _read(self, utt: str) -> dict[str, Any]:
+    def _read(self, index: int) -> dict[str, Any]:
         """Id, text tokens, units, speaker embedding, and the layers and words that are read, of an utterance."""
-        row: dict[str, Any] = {"utt": utt, "token": torch.tensor(self._ids("utt2token", utt))}
+        utt = self.utt(index)
+        row: dict[str, Any] = {"utt": utt, "token": torch.tensor(_integers(self._value("utt2token", index)))}
         if len(row["token"]) > self.most_tokens:
             raise UtteranceError(f"{len(row['token'])} text tokens; Whisper's decoder takes {self.most_tokens}")
-        row["unit"] = torch.tensor(self.units(utt))
-        row["spk_emb"] = self._array("spk_emb.scp", utt).flatten()
+        row["unit"] = torch.tensor(_integers(self._value("utt2s3", index)))
+        row["spk_emb"] = _tensor(self._value("spk_emb.scp", index)).flatten()
         if self.reads_words:
-            row["word"] = self._words(utt, len(row["token"]))
+            row["word"] = self._words(index, len(row["token"]))
         if self.codebooks:
-            row["code"] = self._codes(utt, len(row["token"]))
+            row["code"] = self._codes(index, len(row["token"]))
         if FOUND in self.tables:
-            return {**row, "found": self._array(FOUND, utt)}
-        speaker = self.speech_of.get(utt, utt)
+            return {**row, "found": _tensor(self._value_of(FOUND, utt))}
         for layer in self.layers:
-            row[layer] = self._array(scp_name(layer), speaker)
+            name = scp_name(layer)
+            other = self.speech_of.get(utt)
+            row[layer] = _tensor(self._value_of(name, other) if other else self._value(name, index))
         frames = {layer: len(row[layer]) for layer in self.layers}
         if len(set(frames.values())) > 1:
             found = ", ".join(f"{number} of {layer}" for layer, number in frames.items())
             raise UtteranceError(f"layers of unlike numbers of frames in {self.data_dir} ({found}); run stage 4 again")
         return row
 
-    def _words(self, utt: str, tokens: int) -> Tensor:
+    def _words(self, index: int, tokens: int) -> Tensor:
         """The number of the word that each text token belongs to: (tokens,)."""
-        lengths = torch.tensor(self._ids("utt2word_tokens", utt))
+        lengths = torch.tensor(_integers(self._value("utt2word_tokens", index)))
         if int(lengths.sum()) != tokens:
             raise UtteranceError(
                 f"{tokens} tokens in utt2token, but {int(lengths.sum())} in utt2word_tokens of {self.data_dir}; "
@@ -219,9 +218,9 @@ class UnitDataset:
             )
         return torch.arange(len(lengths)).repeat_interleave(lengths)
 
-    def _codes(self, utt: str, tokens: int) -> Tensor:
+    def _codes(self, index: int, tokens: int) -> Tensor:
         """The TASTE tokens of an utterance: (tokens, codebooks)."""
-        code = torch.tensor(self._ids("utt2taste", utt))
+        code = torch.tensor(_integers(self._value("utt2taste", index)))
         if len(code) != tokens * self.codebooks:
             raise UtteranceError(
                 f"{len(code)} integers in {self.tables['utt2taste'].path}, but {tokens} text tokens with "
@@ -231,19 +230,21 @@ class UnitDataset:
 
     def units(self, utt: str) -> list[int]:
         """The units of an utterance."""
-        return self._ids("utt2s3", utt)
+        return _integers(self.tables["utt2s3"][utt])
 
     def text_tokens(self) -> Tensor:
         """The ids of all text tokens that occur, each once: (n,) int64."""
         table = self.tables["utt2token"]
         return torch.tensor(sorted({int(token) for i in range(len(table)) for token in table.line(i)[1].split()}))
 
-    def _ids(self, name: str, utt: str) -> list[int]:
-        return [int(number) for number in self.tables[name][utt].split()]
+    def _value(self, name: str, index: int) -> str:
+        """What a table says of an utterance of this set."""
+        return self.tables[name].line(self.lines[name][index])[1]
 
-    def _array(self, name: str, utt: str) -> Tensor:
+    def _value_of(self, name: str, utt: str) -> str:
+        """What a table says of any utterance."""
         try:
-            return torch.from_numpy(np.require(read_array(self.tables[name][utt]), requirements="W"))
+            return self.tables[name][utt]
         except KeyError as error:
             raise UtteranceError(f"is not in {self.tables[name].path}") from error
 
@@ -303,3 +304,11 @@ class UnitDataset:
                 if utt not in self.skipped.reasons:
                     self.skipped.add(utt, reason)
             yield batch
+
+
+def _integers(value: str) -> list[int]:
+    return [int(number) for number in value.split()]
+
+
+def _tensor(location: str) -> Tensor:
+    return torch.from_numpy(np.require(read_array(location), requirements="W"))

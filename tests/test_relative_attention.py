@@ -74,3 +74,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p):
     (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
     torch.testing.assert_close(gradient, y.detach())
     assert dropout.eval()(x) is x or torch.equal(dropout(x), x)
+
+
+def test_dropout_after_relu_is_the_one_after_the_other():
+    x = torch.randn(50, 60, requires_grad=True)
+    dropout, gradient = Dropout(0.3), torch.randn(50, 60)
+    torch.manual_seed(0)
+    y = dropout.after_relu(x)
+    torch.manual_seed(0)
+    expected = dropout(torch.relu(x))
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(torch.autograd.grad(y, x, gradient), torch.autograd.grad(expected, x, gradient))
+    assert dropout.after_relu(torch.full((100,), torch.nan)).isnan().any()
+    torch.testing.assert_close(dropout.eval().after_relu(x), torch.relu(x))

@@ -23,17 +23,24 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
-        if self.training and self.p and x.device.type == "cpu":
+        if self._is_ours(x):
             return _Dropout.apply(x, self.p)
         return F.dropout(x, self.p, self.training)
+
+    def after_relu(self, x: Tensor) -> Tensor:
+        """Dropout of `relu(x)`; of both the backward pass needs nothing but their output."""
+        if self._is_ours(x):
+            return _ReLUDropout.apply(x, self.p)
+        return F.dropout(F.relu(x), self.p, self.training)
+
+    def _is_ours(self, x: Tensor) -> bool:
+        return bool(self.training and self.p and x.device.type == "cpu")
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        draws = np.random.SFC64(torch.randint(2**63 - 1, ()).item()).random_raw(-(-x.numel() // (64 // BITS)))
-        number = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)
-        is_kept = number >= round(p * 2**BITS) - 2 ** (BITS - 1)
+        is_kept = _draw(x, p)
         ctx.save_for_backward(is_kept)
         ctx.scale = 1 / (1 - p)
         return _kept(x, is_kept).mul_(ctx.scale)
@@ -43,6 +50,28 @@ class _Dropout(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (is_kept,) = ctx.saved_tensors
         return _kept(gradient, is_kept).mul_(ctx.scale), None
+
+
+class _ReLUDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        ctx.scale = 1 / (1 - p)
+        y = _kept(x, _draw(x, p).logical_and_((x <= 0).logical_not_())).mul_(ctx.scale)  # what is no number stays none
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return _kept(gradient, y != 0).mul_(ctx.scale), None
+
+
+def _draw(x: Tensor, p: float) -> Tensor:
+    """Which elements of x are kept, as a mask."""
+    draws = np.random.SFC64(torch.randint(2**63 - 1, ()).item()).random_raw(-(-x.numel() // (64 // BITS)))
+    number = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)
+    return number >= round(p * 2**BITS) - 2 ** (BITS - 1)
 
 
 def _kept(x: Tensor, is_kept: Tensor) -> Tensor:

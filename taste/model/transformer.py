@@ -83,7 +83,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, dim) -> (batch, time, dim)."""
-        return self.w_2(self.dropout(self.activation(self.w_1(x))))
+        hidden = self.w_1(x)
+        if isinstance(self.activation, nn.ReLU):
+            return self.w_2(self.dropout.after_relu(hidden))
+        return self.w_2(self.dropout(self.activation(hidden)))
 
 
 class EncoderLayer(nn.Module):
