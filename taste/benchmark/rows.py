@@ -101,7 +101,10 @@ def feature_rows(pretrained_dir: Path, corpus: str | None) -> list[Row]:
         rows += [Row(work, ours, peer, reach) for peer, reach in peers]
     hour = {"seconds": 3600.0}
     assignment = Side("taste", units.ours, hour), Side("scikit-learn's predict", units.scikit_learn, hour)
-    why = "Both take the products in float32, of which ours reach nearly what the processor can do: see their rates."
+    why = (
+        "Both take nearly all of their time for the same products in float32. In bfloat16 these would take half of it, "
+        "but frames between two centroids would change their units."
+    )
     return [*rows, Row("k-means units of an hour's frames", *assignment, 2.0, if_missed=why)]
 
 
@@ -187,7 +190,7 @@ def checks(recipe: Path, pretrained_dir: Path, corpus: str | None) -> list[Check
     why = "They are of silences, where the last blocks look about: see the frames that are louder."
     return [
         Check(cosines, [apart], 0.0, if_missed=why),
-        Check(f"{cosines}, of frames above {LOUD:g} dB of their utterance's level", [loud_apart], 0.0),
+        Check(f"{cosines}, of frames above {LOUD:g} dB of their utterance's level", [loud_apart], 0.001),
         Check(f"unit loss of egs/mini's taste, features in {dtype} instead of float32", losses, 0.005),
         Check("peak memory of training on 100,000 utterances instead of 1,000", corpora, 0.02, of_memory=True),
     ]
