@@ -24,7 +24,7 @@ def find_once(
 ) -> list[UnitDataset]:  # fmt: skip
     """Put what the aggregator finds in the layers of sets in the place of these, if training does not change it.
 
-    It is some twenty times smaller than the layers: there are as many rows as text tokens, not frames. Archives of it
+    It takes less than a tenth of the layers: there are as many rows as text tokens, not frames. Archives of it
     are written to `system_dir / FOUND_DIR`, by each process those of its share. Utterances whose layers cannot be read
     are named and left out.
 
