@@ -35,6 +35,9 @@ def run_benchmark(
         Whether all marks were reached.
     """
     torch.set_num_threads(threads)
+    versions = ", ".join(f"{name} {version}" for name, version in provenance()["versions"].items())
+    # worked out before the report is written, which is a change of the checkout
+    head = f"By `{made_by}`, commit {commit()}, on {hardware(torch.device('cpu'))}; {versions}."
     devices = {side.settings.get("device", "cpu") for row in rows for side in (row.ours, row.peer)}
     rates = {(device, dtype): matrix_product_rate(dtype, threads, device) for device in devices for dtype in DTYPES}
     table, checked, missed = [], [], []
@@ -50,11 +53,11 @@ def run_benchmark(
         else:
             table.append(cells(row, comparison, fastest))
             missed += [f"- {row.work}, beside {row.peer.name}: {why}" for why in marks_missed(row, comparison, fastest)]
-        write_report(out, table, checked, missed, rates, runs, made_by)
+        write_report(out, table, checked, missed, rates, runs, head)
     for check in checks:
         logger.info("%s", check.what)
         checked.append(check_cells(check, threads, missed))
-        write_report(out, table, checked, missed, rates, runs, made_by)
+        write_report(out, table, checked, missed, rates, runs, head)
     return not missed
 
 
@@ -109,15 +112,13 @@ def check_cells(check: Check, threads: int, missed: list[str]) -> list[str]:
 
 def write_report(
     out: Path, table: Sequence[Sequence[str]], checked: Sequence[Sequence[str]], missed: Sequence[str],
-    rates: dict[tuple[str, str], float], runs: int, made_by: str,
+    rates: dict[tuple[str, str], float], runs: int, head: str,
 ) -> None:  # fmt: skip
-    """Write what has been measured so far."""
-    versions = ", ".join(f"{name} {version}" for name, version in provenance()["versions"].items())
+    """Write what has been measured so far, after `head`, which says by what and where."""
     rate = ", ".join(f"{each / 1e9:,.0f} GFLOP/s in {dtype} ({device})" for (device, dtype), each in rates.items())
     parts = [
         "# Benchmarks",
-        f"By `{made_by}`, commit {commit()}, on {hardware(torch.device('cpu'))}; {versions}. Products of large "
-        f"matrices reach {rate}.",
+        f"{head} Products of large matrices reach {rate}.",
         f"Each row runs ours and the peer in turn, {runs} times after one run that warms up, each in a process of its "
         "own with the same inputs and number of threads. Seconds are medians; a ratio is the peer's time by ours, the "
         "median of the pairs and in brackets the least and the largest. Memory is the peak of the whole process, ours "
