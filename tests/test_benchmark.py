@@ -1,6 +1,7 @@
 """The benchmark measures what it says, and its report tells what was missed."""
 
 import inspect
+import os
 import time
 
 import pytest
@@ -121,3 +122,18 @@ def test_every_side_can_be_called_as_its_row_says(tmp_path):
     assert {side.settings.get("device", "cpu") for side in sides} == {"cpu", "cuda"}
     for side in sides:
         inspect.signature(side.factory).bind(**side.settings)
+
+
+def environment(names):
+    return lambda: float(sum(name in os.environ for name in names))
+
+
+def test_a_side_runs_without_what_it_is_not_to_find(monkeypatch):
+    names = ("TASTE_ONE", "TASTE_TWO")
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    found = [
+        measure_alone(Side("x", environment, {"names": names}, without), 1).operations
+        for without in ((), ("TASTE_ONE", "TASTE_THREE"), ())
+    ]
+    assert found == [2, 1, 2]

@@ -6,8 +6,9 @@ Whatever slows the machine down meets both alike, so the ratio of a pair of runs
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -30,11 +31,13 @@ class Side:
         factory: makes ready, in the side's own process, and returns a function that does the work once and returns the
             floating-point operations of its matrix products, a multiplication and an addition being two; 0: not known.
         settings: what the factory is called with.
+        without: variables that its process does not find in the environment.
     """
 
     name: str
     factory: Callable[..., Callable[[], float]]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    without: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,9 @@ def _worker(side: Side, threads: int) -> Any:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, side, threads), daemon=False)
+    hidden = {name: os.environ.pop(name) for name in side.without if name in os.environ}
     process.start()
+    os.environ |= hidden
     there.close()
 
     def run(order: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from taste.benchmark import decoding, features, quality, reading, scores, training_step, units
+from taste.benchmark import aggregation, decoding, features, quality, reading, scores, training_step, units
 from taste.benchmark.harness import Side
 from taste.benchmark.models import ROOT, librispeech_model
 from taste.config import load_config
@@ -17,6 +17,7 @@ from taste.precision import compute_dtype
 
 DTYPES = ("float32", "bfloat16")
 LEAST_COSINE = 0.998  # of a frame, each dimension normalized
+MEMORY = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "THP_MEM_ALLOC_ENABLE")  # that path.sh sets
 LOUD = -10.0  # dB of an utterance's level, above which a frame is no silence
 
 
@@ -123,6 +124,10 @@ def lm_rows() -> list[Row]:
         Row(f"LM training step, forward and backward, {size}", ours, sides["float32"], 4.0, 0.6, if_missed=why),
         Row("LM training step, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6, if_missed=why),
     ]
+    otherwise = Side("taste, glibc's own way", training_step.ours, step, MEMORY)
+    rows.append(Row("LM training step, memory kept and in large pages, as path.sh has it", ours, otherwise, 1.0))
+    attention = Side("taste", aggregation.ours), Side("nn.MultiheadAttention", aggregation.pytorch)
+    rows.append(Row("attention of text over speech, forward and backward", *attention, 1.0))
     for batch, seconds, reach in ((1, 8, 3.0), (16, 4, 20.0)):
         inputs = {"config": config, "batch": batch, "seconds": (seconds,)}
         sides = Side(f"taste, {dtype}", decoding.ours, inputs), Side("upstream, float32", decoding.upstream, inputs)
