@@ -10,8 +10,8 @@ export TASTE_ROOT
 export PATH="$TASTE_ROOT/utils:$TASTE_ROOT/local:$PATH"
 export PYTHONPATH="$TASTE_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export LC_ALL=C.UTF-8
-# glibc gives large tensors back to the system and faults them in again at every step, a third of a training run's
-# time on CPU; with these thresholds it keeps them.
+# glibc gives tensors of more than 32 MB back to the system and faults them in again at every step; with these
+# thresholds it keeps them.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 export THP_MEM_ALLOC_ENABLE=1 # and torch takes large pages, of which it touches fewer
 
