@@ -162,7 +162,7 @@ class UnitDataset:
         return self._batch(*self._rows(indices))
 
     def _batch(self, rows: list[dict[str, Any]], damaged: dict[str, str]) -> Batch:
-        return make_batch(rows, [] if FOUND in self.tables else self.layers, damaged)
+        return make_batch(rows, self.layers, damaged)
 
     def _rows(self, indices: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """What `_read` gives of utterances, and of those whose archives are damaged why."""
@@ -181,11 +181,11 @@ class UnitDataset:
             scp: of the archives of it, (text, encoder_dim) an utterance.
         """
         dataset = copy.copy(self)
-        dataset.tables = {**self.tables, FOUND: SortedTable(scp, "training")}
+        dataset.tables, dataset.layers = {**self.tables, FOUND: SortedTable(scp, "training")}, []
         return dataset
 
     def _read(self, index: int) -> dict[str, Any]:
-        """Id, text tokens, units, speaker embedding, and the layers and words that are read, of an utterance."""
+        """Id, text tokens, units, speaker embedding, and what else is read of an utterance, as `make_batch` takes it."""
         utt = self.utt(index)
         row: dict[str, Any] = {"utt": utt, "token": torch.tensor(_integers(self._value("utt2token", index)))}
         if len(row["token"]) > self.most_tokens:
@@ -197,7 +197,7 @@ class UnitDataset:
         if self.codebooks:
             row["code"] = self._codes(index, len(row["token"]))
         if FOUND in self.tables:
-            return {**row, "found": _tensor(self._value_of(FOUND, utt))}
+            row["found"] = _tensor(self._value_of(FOUND, utt))
         for layer in self.layers:
             name = scp_name(layer)
             other = self.speech_of.get(utt)

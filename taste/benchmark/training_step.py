@@ -12,6 +12,7 @@ from taste.benchmark.models import upstream_lm
 from taste.config import ModelConfig
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
+from taste.precision import autocast
 
 UTTERANCES, TEXT, UNITS = 8, 40, 497  # with sos, speaker and task 540 positions of the LM
 
@@ -55,7 +56,7 @@ def upstream(config: ModelConfig, dtype: str, device: str = "cpu") -> Callable[[
 
 def _step(model: nn.Module, loss: Callable[[], Tensor], dtype: str, device: str) -> Callable[[], float]:
     def step() -> None:
-        with torch.autocast(device, getattr(torch, dtype), enabled=dtype != "float32"):
+        with autocast(torch.device(device), getattr(torch, dtype)):
             value = loss()
         value.backward()
         model.zero_grad()

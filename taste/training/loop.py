@@ -93,8 +93,7 @@ def _train(
         write_text(system_dir / "config.yaml", save_config(config))
     log = TrainingLog(system_dir, done.step) if group.is_first else None
     start = time.monotonic() - done.seconds
-    sets = train_set, dev_set
-    train_set, dev_set = find_once(model, sets, settings.batch_units, dtype, system_dir, group)
+    train_set, dev_set = find_once(model, (train_set, dev_set), settings.batch_units, dtype, system_dir, group)
     steps = sum(len(epoch_updates(train_set, settings, epoch)) for epoch in range(1, settings.epochs + 1))
     parallel = group.wrap(model)
 
