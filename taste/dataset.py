@@ -185,7 +185,7 @@ class UnitDataset:
         return dataset
 
     def _read(self, index: int) -> dict[str, Any]:
-        """Id, text tokens, units, speaker embedding, and what else is read of an utterance, as `make_batch` takes it."""
+        """What is read of an utterance, in the form that `make_batch` takes."""
         utt = self.utt(index)
         row: dict[str, Any] = {"utt": utt, "token": torch.tensor(_integers(self._value("utt2token", index)))}
         if len(row["token"]) > self.most_tokens:
