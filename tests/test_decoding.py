@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from taste.errors import RecipeError
+from taste.model import cuda_graph, decoding
 from taste.model.batch import Batch
-from taste.model.decoding import Continuation, Decoded, Limits, Prompt, decode
+from taste.model.continuation import Continuation
+from taste.model.decoding import Decoded, Limits, Prompt, decode
 from taste.model.joint import JointModel
 from taste.model.lm import CosyVoiceLM
 from taste.model.sampling import KINDS, Sampling, uniform_numbers
 from tests.helpers import UNITS, model_config
+from tests.helpers_cuda_graph import record_on_cpu
 
 
 def make_lm(**changes) -> CosyVoiceLM:
@@ -229,6 +232,37 @@ def test_bfloat16_autocast():
     assert decoded.unit_length.tolist() == (4 * TEXT_LENGTHS).tolist()
     expected = decode_texts(lm, Sampling(), limits)
     assert (decoded.unit[:, :4] == expected.unit[:, :4]).float().mean() > 0.8  # until rounding leads elsewhere
+
+
+@pytest.fixture
+def no_luck():
+    """Memory that nothing was written to holds NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("no_luck")
+def test_steps_repeated_by_cuda_graphs_give_the_same_units(kind, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # the layers of a GPU
+    lm, sampling, limits = make_lm(), Sampling(kind, top_k=8, top_p=0.9), Limits(1, 6)
+    prompt = Prompt(torch.tensor([2, 5, 0, 1, 3]), torch.arange(30).view(5, 6) % UNITS, torch.tensor([5, 6, 0, 2, 4]))
+    expected = decode_texts(lm, sampling, limits, prompt=prompt)
+    recorded = []
+
+    def record(work, device):
+        recorded.append(record_on_cpu(work))
+        return recorded[-1]
+
+    monkeypatch.setattr(cuda_graph, "record", record)
+    monkeypatch.setattr(decoding, "_advance", decoding._advance_by_graphs)
+    monkeypatch.setattr(decoding, "STRETCH", 10)
+    monkeypatch.setattr(decoding, "LOOK", 3)
+    found = decode_texts(lm, sampling, limits, prompt=prompt)
+    assert rows_of(found) == rows_of(expected)
+    assert torch.equal(found.at_limit, expected.at_limit)
+    assert len(recorded) > 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from taste.errors import RecipeError, UtteranceError
-from taste.model.incremental import FixedLinear, IncrementalEncoder
+from taste.model.continuation import Continuation
+from taste.model.cuda_graph import Repeated
 from taste.model.lm import CosyVoiceLM
 from taste.model.sampling import Sampling, uniform_numbers
+
+STRETCH = 256  # steps that one CUDA graph serves, each of which looks at the columns of all of them
+LOOK = 16  # steps between two looks at who has finished, which wait for the GPU
 
 
 @dataclass(frozen=True)
@@ -65,53 +68,6 @@ class Decoded:
     read: Tensor  # (batch,), how many text states the LM went on from
 
 
-class Continuation:
-    """The LM after some sequences, to be led on by one unit each at a time.
-
-    Sequences end together, in one column of the cache, and shorter ones begin later: then an utterance's distances
-    are those between columns, whatever its length, and a step writes one column.
-    """
-
-    def __init__(self, lm: CosyVoiceLM, sequences: Sequence[Tensor], steps: int) -> None:
-        """Read the sequences.
-
-        Args:
-            lm: in evaluation mode.
-            sequences: of `CosyVoiceLM.sequences`, one an utterance.
-            steps: how many units will follow at most.
-        """
-        device = sequences[0].device
-        size = max(map(len, sequences))
-        x = torch.stack([F.pad(sequence, (0, 0, size - len(sequence), 0)) for sequence in sequences])
-        column = torch.arange(size + steps, device=device)
-        begin = torch.tensor([size - len(sequence) for sequence in sequences], device=device)
-        self.padding = (column < begin[:, None])[:, None, None]  # (batch, 1, 1, size + steps)
-        self.padded = min(map(len, sequences)) < size
-        # A column of padding sees itself: over nothing at all, softmax has no value.
-        after = column[:size, None] < column[:size]
-        hidden = (after | self.padding[..., :size]) & ~torch.eye(size, dtype=torch.bool, device=device)
-        self.speech_embedding = lm.speech_embedding
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
-        with torch.autocast(device.type, enabled=False):
-            self.llm = IncrementalEncoder(lm.llm, len(x), size + steps, dtype)
-            self.llm_decoder = FixedLinear.of(lm.llm_decoder, dtype)
-        self.logits = self._extend(x, hidden)  # (batch, speech_token_size + 1), of the next unit
-
-    def append(self, unit: Tensor) -> None:
-        """Go on by the units (batch,)."""
-        hidden = self.padding[..., : self.llm.length + 1] if self.padded else None
-        self.logits = self._extend(self.speech_embedding(unit[:, None]), hidden)
-
-    def keep(self, rows: Tensor) -> None:
-        """Leave behind all utterances but those that are true in `rows` (batch,)."""
-        self.padding = self.padding[rows]
-        self.llm.keep(rows)
-
-    def _extend(self, x: Tensor, hidden: Tensor | None) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return self.llm_decoder(self.llm.extend(x, hidden)[:, -1]).float()
-
-
 @torch.no_grad()
 def decode(
     lm: CosyVoiceLM,
@@ -154,31 +110,105 @@ def decode(
     _check_prompt(utts, prompt, lm.speech_token_size)
     sequences = lm.sequences(text, text_length, prompt.unit, prompt.unit_length, spk_emb)
     uniform = uniform_numbers(seed, utts, most).to(text.device)
-    steps = len(uniform)
-    least, most = torch.tensor(least, device=text.device), torch.tensor(most, device=text.device)
-    unit = torch.zeros(len(utts), steps, dtype=torch.long, device=text.device)
-    ended = torch.zeros(len(utts), dtype=torch.bool, device=text.device)
-    unit_length = torch.zeros_like(most)
-    continuation = Continuation(lm, sequences, steps)
+    continuation = Continuation(lm, sequences, len(uniform))
     _check_finite(utts, continuation.logits)
-    end = lm.speech_token_size
-    rows = torch.arange(len(utts), device=text.device)  # the utterances that are not finished
-    for step in range(steps):
-        logits = continuation.logits
-        logits[:, end].masked_fill_(step < least[rows], -torch.inf)
-        recent = unit[rows, max(0, step - sampling.window) : step]
-        chosen = sampling.choose(logits, recent, uniform[step, rows])
-        ended[rows] = chosen == end
-        unit[rows, step] = chosen.where(chosen != end, 0)
-        unit_length[rows] += chosen != end
-        goes_on = (chosen != end) & (step + 1 < most[rows])
-        if not goes_on.all():
-            rows = rows[goes_on]
-            if not len(rows):
-                break
-            continuation.keep(goes_on)
-        continuation.append(unit[rows, step])
-    return Decoded(unit[:, : int(unit_length.max())], unit_length, ~ended, text_length)
+    least, most = torch.tensor(least, device=text.device), torch.tensor(most, device=text.device)
+    speaking = Speaking(continuation, sampling, uniform, least, most, lm.speech_token_size)
+    advance = _advance_by_graphs if text.is_cuda else _advance
+    advance(speaking, len(uniform) - 1)
+    unit, unit_length = speaking.unit, speaking.unit_length
+    return Decoded(unit[:, : int(unit_length.max())], unit_length, ~speaking.ended, text_length)
+
+
+class Speaking:
+    """Utterances of which some units are chosen.
+
+    Attributes:
+        rows: (speaking,), numbers of the utterances that are led on.
+        goes_on: (speaking,), true where the last unit chosen has a next one.
+        unit: (batch, steps), the units so far; zero from an utterance's end on.
+        unit_length: (batch,).
+        ended: (batch,), true where the end of speech was chosen.
+    """
+
+    def __init__(
+        self, continuation: Continuation, sampling: Sampling, uniform: Tensor, least: Tensor, most: Tensor, end: int
+    ) -> None:
+        """Choose the first units.
+
+        Args:
+            continuation: the LM after what comes before the units.
+            uniform: (steps, batch, 2), of `uniform_numbers`.
+            least, most: (batch,), how many units an utterance has.
+            end: number of the end of speech.
+        """
+        steps, batch, _ = uniform.shape
+        device = uniform.device
+        self.continuation, self.sampling, self.end = continuation, sampling, end
+        self.uniform, self.least, self.most = uniform, least, most
+        self.step = torch.zeros(1, dtype=torch.long, device=device)
+        self.back = torch.arange(sampling.window, 0, -1, device=device)
+        self.rows = torch.arange(batch, device=device)
+        self.goes_on = torch.ones(batch, dtype=torch.bool, device=device)
+        self.unit = torch.zeros(batch, steps, dtype=torch.long, device=device)
+        self.unit_length = torch.zeros(batch, dtype=torch.long, device=device)
+        self.ended = torch.zeros(batch, dtype=torch.bool, device=device)
+        self._choose()
+
+    def advance(self) -> None:
+        """Lead the LM on by the last units, and choose the next."""
+        self._advance(self.continuation.append)
+
+    def advance_reserved(self) -> None:
+        """The same as work that a CUDA graph can repeat, as `Continuation.append_reserved`."""
+        self._advance(self.continuation.append_reserved)
+
+    def keep(self) -> None:
+        """Leave behind the utterances that are finished."""
+        self.continuation.keep(self.goes_on)
+        self.rows, self.goes_on = self.rows[self.goes_on], self.goes_on[self.goes_on]
+
+    def _advance(self, append: Callable[[Tensor], None]) -> None:
+        append(self.unit[self.rows, self.step])
+        self.step += 1
+        self._choose()
+
+    def _choose(self) -> None:
+        rows, logits = self.rows, self.continuation.logits
+        logits[:, self.end].masked_fill_(self.step < self.least[rows], -torch.inf)
+        before = self.step - self.back
+        recent = self.unit[rows[:, None], before.clamp(min=0)].masked_fill(before < 0, -1)
+        chosen = self.sampling.choose(logits, recent, self.uniform[self.step, rows])
+        is_unit = self.goes_on & (chosen != self.end)
+        self.ended[rows] |= self.goes_on & (chosen == self.end)
+        self.unit[rows, self.step] = chosen * is_unit
+        self.unit_length[rows] += is_unit
+        self.goes_on &= is_unit & (self.step + 1 < self.most[rows])
+
+
+def _advance(speaking: Speaking, steps: int) -> None:
+    """Take the steps, or as many as are needed, leaving utterances behind as soon as they are finished."""
+    for _ in range(steps):
+        if not speaking.goes_on.all():
+            if not speaking.goes_on.any():
+                return
+            speaking.keep()
+        speaking.advance()
+
+
+def _advance_by_graphs(speaking: Speaking, steps: int) -> None:
+    """The same in stretches of steps that have one shape."""
+    for first in range(0, steps, STRETCH):
+        if not speaking.goes_on.any():
+            return
+        speaking.keep()
+        stretch = min(STRETCH, steps - first)
+        speaking.continuation.reserve(stretch)
+        advance = Repeated(speaking.advance_reserved, speaking.unit.device)
+        for step in range(stretch):
+            if step % LOOK == 0 and not speaking.goes_on.any():
+                return
+            advance()
 
 
 def _unit_limits(limits: Limits, utts: Sequence[str], text_length: Tensor) -> tuple[list[int], list[int]]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +27,23 @@ def shift_distances(scores: Tensor) -> Tensor:
     """
     batch, heads, queries, keys = scores.shape
     return F.pad(scores, (1, 0)).view(batch, heads, keys + 1, queries)[:, :, 1:].reshape(batch, heads, queries, keys)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of the cache that some positions are written to and look at.
+
+    Attributes:
+        new: where the positions are written.
+        distance: the columns of `IncrementalLayer.position` for those looked at, as the last position sees them.
+        end: how many columns are looked at, from the first.
+        hidden: (batch, 1, time, end), true where a position must not see a column; None where it sees all.
+    """
+
+    new: slice | Tensor
+    distance: slice | Tensor
+    end: int
+    hidden: Tensor | None
 
 
 class IncrementalLayer:
@@ -60,37 +79,36 @@ class IncrementalLayer:
         _, width, size = self.position.shape
         self.key = self.position.new_empty(batch, self.heads, size, width)
         self.value = torch.empty_like(self.key)
-        self.length = 0  # how many positions of the cache are filled
 
-    def extend(self, x: Tensor, hidden: Tensor | None) -> Tensor:
-        """Go on from the positions read so far; arguments as in `IncrementalEncoder.extend`, x (batch, time, dim)."""
-        x = x + self.linear_out(self._attend(self.norm_attention(x), hidden))
+    def extend(self, x: Tensor, columns: Columns) -> Tensor:
+        """Go on from the positions read so far: (batch, time, dim) -> (batch, time, dim)."""
+        x = x + self.linear_out(self._attend(self.norm_attention(x), columns))
         return x + self.w_2(self.activation(self.w_1(self.norm_feed_forward(x))))
 
-    def _attend(self, x: Tensor, hidden: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, columns: Columns) -> Tensor:
         batch, time, _ = x.shape
-        start, self.length = self.length, self.length + time
         query, key, value = self.linear_qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        self.key[:, :, start : self.length] = key
-        self.value[:, :, start : self.length] = value
+        self.key[:, :, columns.new] = key.to(self.key.dtype)
+        self.value[:, :, columns.new] = value.to(self.value.dtype)
         # Utterances stand where matmul expects rows: beside queries, it would copy the positions for each utterance.
         query_v = (query + self.bias_v).transpose(0, 2)
-        by_distance = torch.matmul(query_v, self.position[..., -self.length :]).transpose(0, 2)
+        by_distance = torch.matmul(query_v, self.position[..., columns.distance]).transpose(0, 2)
         if time > 1:
             by_distance = shift_distances(by_distance)
         # The keys stand first: with one query the product is twice as fast as the reverse.
-        by_key = torch.matmul(self.key[:, :, : self.length], (query + self.bias_u).transpose(-2, -1)).transpose(-2, -1)
+        keys, values = (tensor[:, :, : columns.end] for tensor in (self.key, self.value))
+        by_key = torch.matmul(keys, (query + self.bias_u).transpose(-2, -1)).transpose(-2, -1)
         scores = by_key + by_distance
-        if hidden is not None:
-            scores.masked_fill_(hidden, -torch.inf)
-        return torch.matmul(torch.softmax(scores, -1), self.value[:, :, : self.length]).transpose(1, 2).flatten(2)
+        if columns.hidden is not None:
+            scores.masked_fill_(columns.hidden, -torch.inf)
+        return torch.matmul(torch.softmax(scores, -1), values).transpose(1, 2).flatten(2)
 
-    def keep(self, rows: Tensor) -> None:
-        """Forget all sequences but those that are true in `rows` (batch,)."""
+    def keep(self, rows: Tensor, length: int) -> None:
+        """Forget all sequences but those that are true in `rows` (batch,), of which `length` columns are needed."""
         for name in ("key", "value"):
             tensor = getattr(self, name)
-            kept = tensor[rows, :, : self.length]
-            tensor[: len(kept), :, : self.length] = kept
+            kept = tensor[rows, :, :length]
+            tensor[: len(kept), :, :length] = kept
             setattr(self, name, tensor[: len(kept)])
 
 
@@ -106,6 +124,8 @@ class IncrementalEncoder:
         self.after_norm = encoder.after_norm
         positions = encoder.embed.positions(size, encoder.after_norm.weight.device)
         self.layers = [IncrementalLayer(layer, positions, batch, dtype) for layer in encoder.encoders]
+        self.size = size
+        self.length = 0  # how many columns of the cache are filled or reserved
 
     def extend(self, x: Tensor, hidden: Tensor | None) -> Tensor:
         """Encode the positions that follow those read so far.
@@ -117,17 +137,39 @@ class IncrementalEncoder:
         Returns:
             (batch, time, dim).
         """
+        start, self.length = self.length, self.length + x.shape[1]
+        return self._through(x, Columns(slice(start, self.length), slice(-self.length, None), self.length, hidden))
+
+    def reserve(self, columns: int) -> None:
+        """Count columns as filled that `extend_reserved` is going to fill."""
+        start, self.length = self.length, self.length + columns
+        for layer in self.layers:
+            layer.value[:, :, start : self.length] = 0  # hidden, and weighted by 0, it has to be finite
+
+    def extend_reserved(self, x: Tensor, column: Tensor, hidden: Tensor) -> Tensor:
+        """Encode one position, which is written to one of the columns that have been reserved.
+
+        From one such position to the next nothing changes but what is in tensors.
+
+        Args:
+            x: (batch, 1, input_size).
+            column: (1,), the first column that is not filled; those after it are hidden.
+            hidden: (batch, 1, 1, length), true where a column belongs to no position.
+
+        Returns:
+            (batch, 1, dim).
+        """
+        columns = torch.arange(self.length, device=x.device)
+        distance = (columns - column + self.size - 1).clamp(max=self.size - 1)
+        return self._through(x, Columns(column, distance, self.length, hidden | (columns > column)))
+
+    def _through(self, x: Tensor, columns: Columns) -> Tensor:
         x = self.input_layers(self.input_linear(x).float()) * self.input_scale
         for layer in self.layers:
-            x = layer.extend(x, hidden)
+            x = layer.extend(x, columns)
         return self.after_norm(x)
-
-    @property
-    def length(self) -> int:
-        """How many positions have been read."""
-        return self.layers[0].length
 
     def keep(self, rows: Tensor) -> None:
         """Forget all sequences but those that are true in `rows` (batch,)."""
         for layer in self.layers:
-            layer.keep(rows)
+            layer.keep(rows, self.length)
