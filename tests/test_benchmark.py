@@ -95,6 +95,7 @@ def test_training_reads_the_same_from_archives_and_memory(monkeypatch):
     train_on, dataset, batches = reading._epoch()
     assert len(dataset) == 12 and sum(map(len, batches)) == 12
     assert train_on(dataset.load(batches)) == 0.0
+    assert reading.epoch_as_they_come()() == reading.epoch_of_embeddings(narrows=False)() == 0.0
     assert reading.training_on(30)() == reading.epoch_of_taste(finds_once=True)() == 0.0
 
 

@@ -1,4 +1,4 @@
-"""Training from archives: whether it waits for them, what it need not read, and whether memory grows with a corpus."""
+"""Training from archives: whether it waits for them, what it need not do, and whether memory grows with a corpus."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def make_data_dir(folder: Path, utterances: int, distinct: int, config: Config) 
 
 
 def epoch_from_archives() -> Callable[[], float]:
-    """A training epoch as the recipe's: a process reads batches ahead."""
+    """A training epoch as the recipe's: a thread reads batches ahead."""
     train_on, dataset, batches = _epoch()
     return lambda: train_on(dataset.load(batches))
 
@@ -102,6 +102,25 @@ def epoch_of_taste(finds_once: bool) -> Callable[[], float]:
     return lambda: train_on(dataset.load(batches))
 
 
+def epoch_of_embeddings(narrows: bool) -> Callable[[], float]:
+    """A training epoch with the embeddings of the text tokens that occur, or of all that Whisper has."""
+    train_on, dataset, batches = _training(mini_config(), UTTERANCES, UTTERANCES, narrows=narrows)
+    return lambda: train_on(dataset.load(batches))
+
+
+def epoch_as_they_come() -> Callable[[], float]:
+    """A training epoch whose batches hold utterances of any length, as many as fit padded to the longest."""
+    train_on, dataset, _ = _epoch()
+    settings = mini_config().train
+    batches: list[list[int]] = [[]]
+    for index in np.random.default_rng(settings.seed).permutation(len(dataset)).tolist():
+        longest = max(dataset.lengths[[*batches[-1], index]])
+        if longest * (len(batches[-1]) + 1) > settings.batch_units:
+            batches.append([])
+        batches[-1].append(index)
+    return lambda: train_on(dataset.load(batches))
+
+
 def training_on(utterances: int) -> Callable[[], float]:
     """Some updates on a corpus of that many utterances."""
     train_on, dataset, batches = _training(mini_config(), utterances, min(utterances, UTTERANCES))
@@ -113,14 +132,15 @@ def _epoch() -> tuple[Callable[[Iterator[Batch]], float], UnitDataset, list[list
 
 
 def _training(
-    config: Config, utterances: int, distinct: int, finds_once: bool = False
+    config: Config, utterances: int, distinct: int, finds_once: bool = False, narrows: bool = True
 ) -> tuple[Callable[[Iterator[Batch]], float], UnitDataset, list[list[int]]]:
     """A function that trains on batches, the data set, and an epoch's batches."""
     folder = tempfile.TemporaryDirectory()
     make_data_dir(Path(folder.name) / "train", utterances, distinct, config)
     dataset = UnitDataset(Path(folder.name) / "train", config.model)
     model = JointModel(config.model)
-    model.narrow(dataset.text_tokens())
+    if narrows:
+        model.narrow(dataset.text_tokens())
     optimizer = make_optimizer(model, config.train)
     group = Processes(0, 1, torch.device("cpu"))
     dtype = compute_dtype(config.train.dtype, group.device)

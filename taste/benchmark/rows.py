@@ -14,6 +14,8 @@ from taste.benchmark.harness import Side
 from taste.benchmark.models import ROOT, librispeech_model
 from taste.config import load_config
 from taste.precision import compute_dtype
+from taste.unit2wav.mel import FRAME_RATE
+from taste.unit2wav.unit_to_mel_training import F0_EVERY
 
 DTYPES = ("float32", "bfloat16")
 LEAST_COSINE = 0.998  # of a frame, each dimension normalized
@@ -100,6 +102,9 @@ def feature_rows(pretrained_dir: Path, corpus: str | None) -> list[Row]:
             (Side("faster-whisper, windows of 30 s, its fastest type, last layer only", faster, inputs), 2.0),
         ]
         rows += [Row(work, ours, peer, reach) for peer, reach in peers]
+        if model == "base":
+            given_back = Side(f"taste, {dtype}, memory as glibc gives it", ours.factory, ours.settings, MEMORY)
+            rows.append(Row(f"{work}; memory is kept, and in large pages, as path.sh has it", ours, given_back, 1.0))
     hour = {"seconds": 3600.0}
     assignment = Side("taste", units.ours, hour), Side("scikit-learn's predict", units.scikit_learn, hour)
     why = (
@@ -124,33 +129,38 @@ def lm_rows() -> list[Row]:
         Row(f"LM training step, forward and backward, {size}", ours, sides["float32"], 4.0, 0.6, if_missed=why),
         Row("LM training step, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6, if_missed=why),
     ]
-    exact = {**step, "dtype": "float32"}
-    kept = (
-        Side("taste, float32", training_step.ours, exact),
-        Side("taste, float32, glibc's own way", training_step.ours, exact, MEMORY),
-    )
-    rows.append(Row("LM training step, memory kept and in large pages, as path.sh has it", *kept, 1.0))
     attention = Side("taste", aggregation.ours), Side("nn.MultiheadAttention", aggregation.pytorch)
     rows.append(Row("attention of text over speech, forward and backward", *attention, 1.0))
     for batch, seconds, reach in ((1, 8, 3.0), (16, 4, 20.0)):
         inputs = {"config": config, "batch": batch, "seconds": (seconds,)}
         sides = Side(f"taste, {dtype}", decoding.ours, inputs), Side("upstream, float32", decoding.upstream, inputs)
         rows.append(Row(f"autoregressive decoding, {batch} x {seconds} s at once", *sides, reach))
-    epochs = Side("from archives", reading.epoch_from_archives), Side("from memory", reading.epoch_in_memory)
-    busy = "Reading does not wait for the disk here, but takes some of the time of the processors that multiply."
+    return rows + epoch_rows()
+
+
+def epoch_rows() -> list[Row]:
+    """Training epochs of egs/mini's size."""
+    ours = Side("from archives", reading.epoch_from_archives)
     once, again = (
         Side(name, reading.epoch_of_taste, {"finds_once": finds_once})
         for name, finds_once in (("found once", True), ("found in each epoch", False))
     )
+    occurring, all_tokens = (
+        Side(name, reading.epoch_of_embeddings, {"narrows": narrows})
+        for name, narrows in (("tokens that occur", True), ("all tokens", False))
+    )
+    busy = "Reading does not wait for the disk here, but takes some of the time of the processors that multiply."
+    epoch = "a training epoch of egs/mini's size"
     return [
-        *rows,
-        Row("a training epoch of egs/mini's size, read from archives", *epochs, 0.95, if_missed=busy),
+        Row(f"{epoch}, read from archives", ours, Side("from memory", reading.epoch_in_memory), 0.95, if_missed=busy),
+        Row(f"{epoch}, batches of like length", ours, Side("of any length", reading.epoch_as_they_come), 1.0),
+        Row(f"{epoch}, text tokens that are trained", occurring, all_tokens, 1.0),
         Row("a training epoch of taste, what its fixed attention finds in archives", once, again, 1.0),
     ]
 
 
 def score_rows(pretrained_dir: Path) -> list[Row]:
-    """What stage 12 hears."""
+    """What stages 11 and 12 hear."""
     inputs = {"model": "base", "pretrained_dir": str(pretrained_dir)}
     transcripts = (
         Side("taste", scores.our_transcripts, inputs),
@@ -158,10 +168,13 @@ def score_rows(pretrained_dir: Path) -> list[Row]:
     )
     opinions = Side("taste", scores.our_quality), Side("speechmos", scores.speechmos_quality)
     pitch = Side("taste", scores.our_pitch), Side("librosa's pYIN in its own steps", scores.librosa_pitch)
+    at_rate = {"rate": FRAME_RATE // F0_EVERY}, {"rate": FRAME_RATE}
+    some, every = (Side(f"{each['rate']} a second", scores.our_pitch, each) for each in at_rate)
     return [
         Row(f"transcripts and word times of {scores.UTTERANCES} utterances by Whisper base", *transcripts, 1.0),
         Row(f"DNSMOS of {scores.UTTERANCES} utterances", *opinions, 1.0),
         Row(f"F0 of {scores.UTTERANCES} utterances", *pitch, 1.0),
+        Row(f"F0 of {scores.UTTERANCES} utterances for the vocoder's training", some, every, 1.0),
     ]
 
 

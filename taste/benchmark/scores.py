@@ -1,4 +1,4 @@
-"""What stage 12 hears in speech: words and their times, quality, pitch; on utterances of egs/mini."""
+"""What stages 11 and 12 hear in speech: words and their times, quality, pitch; on utterances of egs/mini."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from speechmos import dnsmos
 
 from taste.audio import SAMPLE_RATE, read_speech
 from taste.benchmark.models import ROOT
-from taste.scores.acoustics import F0_MAX, F0_MIN, HOP, WINDOW, track_f0
+from taste.scores.acoustics import F0_MAX, F0_MIN, F0_RATE, HOP, WINDOW, track_f0
 from taste.scores.quality import mean_opinion
 from taste.scores.transcription import Transcriber
 from taste.whisper.weights import load_whisper
@@ -47,9 +47,9 @@ def speechmos_quality() -> Callable[[], float]:
     return _on_speech(lambda speech: [dnsmos.run(np.resize(each, size), SAMPLE_RATE) for each in speech])
 
 
-def our_pitch() -> Callable[[], float]:
-    """`taste.scores.acoustics.track_f0`."""
-    return _on_speech(lambda speech: [track_f0(each) for each in speech])
+def our_pitch(rate: int = F0_RATE) -> Callable[[], float]:
+    """`taste.scores.acoustics.track_f0`, `rate` values a second."""
+    return _on_speech(lambda speech: [track_f0(each, rate) for each in speech])
 
 
 def librosa_pitch() -> Callable[[], float]:
