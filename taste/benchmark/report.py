@@ -84,7 +84,7 @@ def marks_missed(row: Row, comparison: Comparison, fastest: float) -> list[str]:
     missed = []
     if row.reach and ratio < row.reach:
         why = f" {row.if_missed}" if row.if_missed else ""
-        missed.append(f"{ratio:.2f} times as fast, not {row.reach:g}.{why} Where the time goes: {comparison.profile}.")
+        missed.append(f"{ratio:.3g} times as fast, not {row.reach:g}.{why} Where the time goes: {comparison.profile}.")
     if row.reach_memory and memory > row.reach_memory:
         missed.append(f"{memory:.2f} of the memory, not {row.reach_memory:g}.")
     if row.reach_rate and rate < row.reach_rate:

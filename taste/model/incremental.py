@@ -95,8 +95,8 @@ class IncrementalLayer:
         by_distance = torch.matmul(query_v, self.position[..., columns.distance]).transpose(0, 2)
         if time > 1:
             by_distance = shift_distances(by_distance)
-        # The keys stand first: with one query the product is twice as fast as the reverse.
         keys, values = (tensor[:, :, : columns.end] for tensor in (self.key, self.value))
+        # The keys stand first: with one query the product is twice as fast as the reverse.
         by_key = torch.matmul(keys, (query + self.bias_u).transpose(-2, -1)).transpose(-2, -1)
         scores = by_key + by_distance
         if columns.hidden is not None:
