@@ -14,7 +14,7 @@ class TextEmbedding(nn.Embedding):
 
     Whisper knows 51,866 tokens, egs/mini's text 45. The rows of the others have no gradient and no decay, and so never
     change; but to fill a gradient with zeros for them, to take its norm and to let the optimizer pass over it cost a
-    small model up to a tenth of its training time. Whether narrowed or not, the state dict holds the rows of all tokens.
+    small model up to a tenth of its training time. Narrowed or not, the state dict holds the rows of all tokens.
     """
 
     all_rows: Tensor | None = None  # (tokens, dim) once narrowed; those in `weight` are behind
