@@ -261,16 +261,21 @@ class UnitDataset:
         if seed is not None:
             random = np.random.default_rng((seed, epoch))
             order = np.argsort(self.lengths * random.uniform(0.9, 1.1, len(self.lengths)), kind="stable")
+        groups = self.grouped(order.tolist(), batch_units)
+        if seed is not None:
+            random.shuffle(groups)
+        return groups
+
+    def grouped(self, order: Sequence[int], batch_units: int) -> list[list[int]]:
+        """Indices in the order given, each batch as large as `batch_units` lets it be, see `batches`."""
         groups: list[list[int]] = [[]]
         longest = 0
-        for index in order.tolist():
+        for index in order:
             longest = max(longest, int(self.lengths[index]))
             if groups[-1] and longest * (len(groups[-1]) + 1) > batch_units:
                 groups.append([])
                 longest = int(self.lengths[index])
             groups[-1].append(index)
-        if seed is not None:
-            random.shuffle(groups)
         return groups
 
     def read(

@@ -112,12 +112,8 @@ def epoch_as_they_come() -> Callable[[], float]:
     """A training epoch whose batches hold utterances of any length, as many as fit padded to the longest."""
     train_on, dataset, _ = _epoch()
     settings = mini_config().train
-    batches: list[list[int]] = [[]]
-    for index in np.random.default_rng(settings.seed).permutation(len(dataset)).tolist():
-        longest = max(dataset.lengths[[*batches[-1], index]])
-        if longest * (len(batches[-1]) + 1) > settings.batch_units:
-            batches.append([])
-        batches[-1].append(index)
+    order = np.random.default_rng(settings.seed).permutation(len(dataset))
+    batches = dataset.grouped(order.tolist(), settings.batch_units)
     return lambda: train_on(dataset.load(batches))
 
 
