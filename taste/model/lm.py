@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from taste.config import ModelConfig
 from taste.model.cross_entropy import IGNORE
+from taste.model.sequences import padded, unpadded
 from taste.model.text_embedding import TextEmbedding
 from taste.model.transformer import CausalEncoder, length_mask
 
@@ -66,7 +66,7 @@ class CosyVoiceLM(nn.Module):
             speech; and the targets (batch, units + 1), `IGNORE` in padding.
         """
         sequences = self.sequences(text, text_length, unit, unit_length, spk_emb)
-        hidden = self.llm(pad_sequence(sequences, batch_first=True))
+        hidden = self.llm(padded(sequences))
         # Units begin to be predicted at the task embedding, which stands after sos, speaker and text.
         steps = torch.arange(unit.shape[1] + 1, device=unit.device)
         rows = (text_length[:, None] + 2 + steps).clamp(max=hidden.shape[1] - 1)
@@ -88,10 +88,8 @@ class CosyVoiceLM(nn.Module):
         embedded = self.speech_embedding(unit)
         if self.training and self.unit_dropout:
             embedded = embedded * (torch.rand(unit.shape, device=unit.device) >= self.unit_dropout)[..., None]
-        return [
-            torch.cat((sos, spk[i : i + 1], text[i, : text_length[i]], task, embedded[i, : unit_length[i]]))
-            for i in range(len(unit))
-        ]
+        parts = zip(spk.split(1), unpadded(text, text_length), unpadded(embedded, unit_length), strict=True)
+        return [torch.cat((sos, voice, states, task, units)) for voice, states, units in parts]
 
     def targets(self, unit: Tensor, unit_length: Tensor) -> Tensor:
         """Units followed by the end of speech, `IGNORE` after it: (batch, units) -> (batch, units + 1)."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from taste.config import ModelConfig
 from taste.model.aggregator import Aggregator, AttentionAggregator, LayerMixAggregator, SpeechQueryAggregator
 from taste.model.batch import Batch
 from taste.model.quantizer import QUANTIZERS
+from taste.model.sequences import padded, unpadded
 from taste.model.transformer import CausalEncoder, length_mask
 from taste.model.whisper_aggregator import WhisperAggregator, WhisperAttentionAggregator
 
@@ -141,5 +141,5 @@ class Fusion(nn.Module):
         if self.kind == "weighted_sum":
             text_weight, z_weight = 2 * self.weights.softmax(0)
             return text_weight * text + z_weight * z, text_length
-        joined = [torch.cat((z[i, : z_length[i]], text[i, : text_length[i]])) for i in range(len(text))]
-        return pad_sequence(joined, batch_first=True), z_length + text_length
+        parts = zip(unpadded(z, z_length), unpadded(text, text_length), strict=True)
+        return padded([torch.cat(part) for part in parts]), z_length + text_length
