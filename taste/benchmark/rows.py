@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from taste.benchmark import aggregation, decoding, features, quality, reading, scores, training_step, units
+from taste.benchmark import aggregation, decoding, features, joining, quality, reading, scores, training_step, units
 from taste.benchmark.harness import Side
 from taste.benchmark.models import ROOT, librispeech_model
 from taste.config import load_config
@@ -129,6 +129,9 @@ def lm_rows() -> list[Row]:
         Row(f"LM training step, forward and backward, {size}", ours, sides["float32"], 4.0, 0.6, if_missed=why),
         Row("LM training step, both under bfloat16 autocast", ours, sides["bfloat16"], 2.0, 0.6, if_missed=why),
     ]
+    joined = Side("taste", joining.ours), Side("rows by index and pad_sequence", joining.pytorch)
+    count = f"{joining.UTTERANCES} x {joining.TEXT + joining.UNITS} positions"
+    rows.append(Row(f"sequences of the LM, put together, forward and backward, {count}", *joined, 1.0))
     attention = Side("taste", aggregation.ours), Side("nn.MultiheadAttention", aggregation.pytorch)
     rows.append(Row("attention of text over speech, forward and backward", *attention, 1.0))
     for batch, seconds, reach in ((1, 8, 3.0), (16, 4, 20.0)):
