@@ -261,21 +261,9 @@ class UnitDataset:
         if seed is not None:
             random = np.random.default_rng((seed, epoch))
             order = np.argsort(self.lengths * random.uniform(0.9, 1.1, len(self.lengths)), kind="stable")
-        groups = self.grouped(order.tolist(), batch_units)
+        groups = grouped(order.tolist(), self.lengths, batch_units)
         if seed is not None:
             random.shuffle(groups)
-        return groups
-
-    def grouped(self, order: Sequence[int], batch_units: int) -> list[list[int]]:
-        """Indices in the order given, each batch as large as `batch_units` lets it be, see `batches`."""
-        groups: list[list[int]] = [[]]
-        longest = 0
-        for index in order:
-            longest = max(longest, int(self.lengths[index]))
-            if groups[-1] and longest * (len(groups[-1]) + 1) > batch_units:
-                groups.append([])
-                longest = int(self.lengths[index])
-            groups[-1].append(index)
         return groups
 
     def read(
@@ -309,6 +297,24 @@ class UnitDataset:
                 if utt not in self.skipped.reasons:
                     self.skipped.add(utt, reason)
             yield batch
+
+
+def grouped(order: Sequence[int], lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Group indices into batches as large as may be, in the order given.
+
+    Args:
+        lengths: of each index.
+        limit: the longest of a batch times their number stays within it; one that is longer is a batch by itself.
+    """
+    groups: list[list[int]] = [[]]
+    longest = 0
+    for index in order:
+        longest = max(longest, int(lengths[index]))
+        if groups[-1] and longest * (len(groups[-1]) + 1) > limit:
+            groups.append([])
+            longest = int(lengths[index])
+        groups[-1].append(index)
+    return groups
 
 
 def _integers(value: str) -> list[int]:

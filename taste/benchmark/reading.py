@@ -13,7 +13,7 @@ import torch
 from taste.archives import ArchiveWriter
 from taste.benchmark.models import ROOT
 from taste.config import Config, load_config
-from taste.dataset import UnitDataset
+from taste.dataset import UnitDataset, grouped
 from taste.files import write_json
 from taste.model.batch import Batch
 from taste.model.joint import JointModel
@@ -113,7 +113,7 @@ def epoch_as_they_come() -> Callable[[], float]:
     train_on, dataset, _ = _epoch()
     settings = mini_config().train
     order = np.random.default_rng(settings.seed).permutation(len(dataset))
-    batches = dataset.grouped(order.tolist(), settings.batch_units)
+    batches = grouped(order.tolist(), dataset.lengths, settings.batch_units)
     return lambda: train_on(dataset.load(batches))
 
 

@@ -21,6 +21,7 @@ from taste.archives import read_array
 from taste.audio import read_speech
 from taste.checkpoint import save_weights
 from taste.config import dump_settings, load_settings
+from taste.dataset import grouped
 from taste.errors import RecipeError, Skipped, UtteranceError
 from taste.files import read_json, write_json, write_text
 from taste.model.transformer import length_mask
@@ -192,13 +193,9 @@ def _train(
 
 
 def _batches(speech: Sequence[Speech], batch_frames: int) -> list[list[int]]:
-    """Indices in batches of utterances of like length, the longest times their number within `batch_frames`."""
-    groups: list[list[int]] = [[]]
-    for index in sorted(range(len(speech)), key=lambda i: len(speech[i].frames)):
-        if groups[-1] and len(speech[index].frames) * (len(groups[-1]) + 1) > batch_frames:
-            groups.append([])
-        groups[-1].append(index)
-    return groups
+    """Indices in batches of utterances of like length, as in `taste.dataset.grouped`."""
+    lengths = [len(each.frames) for each in speech]
+    return grouped(sorted(range(len(speech)), key=lengths.__getitem__), lengths, batch_frames)
 
 
 def _loss(model: UnitToMel, speech: Sequence[Speech], device: torch.device) -> tuple[Tensor, int]:
