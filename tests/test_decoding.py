@@ -256,7 +256,7 @@ def test_steps_repeated_by_cuda_graphs_give_the_same_units(kind, monkeypatch):
         return recorded[-1]
 
     monkeypatch.setattr(cuda_graph, "record", record)
-    monkeypatch.setattr(decoding, "_advance", decoding._advance_by_graphs)
+    monkeypatch.setattr(decoding, "advance", decoding.advance_by_graphs)
     monkeypatch.setattr(decoding, "STRETCH", 10)
     monkeypatch.setattr(decoding, "LOOK", 3)
     found = decode_texts(lm, sampling, limits, prompt=prompt)

@@ -43,7 +43,7 @@ def here_and_elsewhere(settings):
     """What `learn_and_speak` returns on the CPU and elsewhere, there with the steps that CUDA graphs repeat."""
     with Elsewhere():
         here = learn_and_speak(settings, "cpu")
-        by_graphs = patch.object(decoding, "_advance", decoding._advance_by_graphs)
+        by_graphs = patch.object(decoding, "advance", decoding.advance_by_graphs)
         with by_graphs, patch.object(cuda_graph, "record", lambda work, _: work):
             return here, learn_and_speak(settings, NAME)
 

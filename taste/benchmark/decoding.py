@@ -6,12 +6,14 @@ Both sides have the same weights, text, voices and sampling, and as many units t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from taste.benchmark.models import random_lm, upstream_lm
 from taste.config import ModelConfig
+from taste.model import decoding as model_decoding
 from taste.model.decoding import Limits, decode
 from taste.model.sampling import Sampling
 from taste.precision import autocast, compute_dtype
@@ -22,8 +24,9 @@ UNITS_PER_TOKEN = 14.3  # so that there are 50 a second
 
 
 def ours(
-    config: ModelConfig, batch: int, seconds: Sequence[float] = SECONDS, dtype: str = "auto", device: str = "cpu"
-) -> Callable[[], float]:
+    config: ModelConfig, batch: int, seconds: Sequence[float] = SECONDS, dtype: str = "auto", device: str = "cpu",
+    by_graphs: bool = True,
+) -> Callable[[], float]:  # fmt: skip
     """Decoding as the recipe does it, `batch` utterances at once.
 
     Args:
@@ -31,6 +34,7 @@ def ours(
         batch: how many utterances.
         seconds: their lengths, from the first again where there are more.
         dtype: `auto`, `float32` or `bfloat16`, see `taste.precision.compute_dtype`.
+        by_graphs: whether a GPU repeats steps as CUDA graphs.
 
     Returns:
         A function that decodes them and returns `floating_point_operations` of them all.
@@ -43,10 +47,11 @@ def ours(
     utts = [f"utt{i}" for i in range(batch)]
     limits = Limits(UNITS_PER_TOKEN, UNITS_PER_TOKEN)
     compute = compute_dtype(dtype, where)
+    steps = model_decoding.advance_by_graphs if by_graphs else model_decoding.advance
 
     @torch.no_grad()
     def run() -> float:
-        with autocast(where, compute):
+        with autocast(where, compute), patch.object(model_decoding, "advance_by_graphs", steps):
             decoded = decode(lm, utts, lm.encode_text(text), text_length, voices, Sampling(), limits, seed=0)
         return _operations(config, texts, decoded.unit_length.tolist())
 

@@ -191,8 +191,10 @@ def gpu_rows() -> list[Row]:
     rows = [Row("LM training step of CosyVoice-300M, on the GPU", *sides, reach_rate=0.45)]
     for batch, seconds in ((1, 8), (64, 4)):
         inputs = {**step, "batch": batch, "seconds": (seconds,)}
-        sides = Side("taste", decoding.ours, inputs), Side("upstream", decoding.upstream, inputs)
-        rows.append(Row(f"decoding by CosyVoice-300M, {batch} x {seconds} s at once, on the GPU", *sides))
+        ours, upstream = Side("taste", decoding.ours, inputs), Side("upstream", decoding.upstream, inputs)
+        one_by_one = Side("steps one by one", decoding.ours, {**inputs, "by_graphs": False})
+        work = f"decoding by CosyVoice-300M, {batch} x {seconds} s at once, on the GPU"
+        rows += [Row(work, ours, upstream), Row(f"{work}, steps as CUDA graphs", ours, one_by_one, 1.0)]
     inputs = {"model": "large-v3", "pretrained_dir": "", "of_each": 4, "corpus": None, **where}
     sides = (
         Side("taste", features.ours, inputs),

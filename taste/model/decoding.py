@@ -114,8 +114,8 @@ def decode(
     _check_finite(utts, continuation.logits)
     least, most = torch.tensor(least, device=text.device), torch.tensor(most, device=text.device)
     speaking = Speaking(continuation, sampling, uniform, least, most, lm.speech_token_size)
-    advance = _advance_by_graphs if text.is_cuda else _advance
-    advance(speaking, len(uniform) - 1)
+    take_steps = advance_by_graphs if text.is_cuda else advance
+    take_steps(speaking, len(uniform) - 1)
     unit, unit_length = speaking.unit, speaking.unit_length
     return Decoded(unit[:, : int(unit_length.max())], unit_length, ~speaking.ended, text_length)
 
@@ -186,7 +186,7 @@ class Speaking:
         self.goes_on &= is_unit & (self.step + 1 < self.most[rows])
 
 
-def _advance(speaking: Speaking, steps: int) -> None:
+def advance(speaking: Speaking, steps: int) -> None:
     """Take the steps, or as many as are needed, leaving utterances behind as soon as they are finished."""
     for _ in range(steps):
         if not speaking.goes_on.all():
@@ -196,19 +196,19 @@ def _advance(speaking: Speaking, steps: int) -> None:
         speaking.advance()
 
 
-def _advance_by_graphs(speaking: Speaking, steps: int) -> None:
-    """The same in stretches of steps that have one shape."""
+def advance_by_graphs(speaking: Speaking, steps: int) -> None:
+    """The same on a GPU, in stretches of steps that have one shape and are repeated as a CUDA graph."""
     for first in range(0, steps, STRETCH):
         if not speaking.goes_on.any():
             return
         speaking.keep()
         stretch = min(STRETCH, steps - first)
         speaking.continuation.reserve(stretch)
-        advance = Repeated(speaking.advance_reserved, speaking.unit.device)
+        repeated = Repeated(speaking.advance_reserved, speaking.unit.device)
         for step in range(stretch):
             if step % LOOK == 0 and not speaking.goes_on.any():
                 return
-            advance()
+            repeated()
 
 
 def _unit_limits(limits: Limits, utts: Sequence[str], text_length: Tensor) -> tuple[list[int], list[int]]:
