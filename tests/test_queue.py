@@ -42,9 +42,16 @@ def launch(cluster, tmp_path):
     return lambda *arguments: Launched(tmp_path, cluster, QUEUE, *arguments)
 
 
-def test_features_and_units_of_a_recipe(cluster, slow, prepared_recipe):
+@pytest.fixture(scope="module")
+def deleted(cluster, slow):
+    """A call of which a job was deleted, to be noticed some seconds later."""
     job = re.search(r"Grid Engine job (\S+)", slow["deleted"].wait_for("x.2.log", "Started"))[1]
     subprocess.run(["qdel", job], env=cluster, check=True)
+    return slow["deleted"]
+
+
+@pytest.mark.usefixtures("deleted")
+def test_features_and_units_of_a_recipe(cluster, prepared_recipe):
     result = features_and_units_through("utils/queue.pl --time 1:0:0", prepared_recipe, cluster)
     assert result.returncode == 0, result.stdout + result.stderr
     check_features_and_units(prepared_recipe, launched_by=f"# Running on {HOST}, Grid Engine job ")
@@ -99,8 +106,8 @@ def test_an_exceeded_time_limit_is_named(slow):
     assert "again" in said and "# Ended without an exit status: exceeded" in slow["time"].text("x.2.log")
 
 
-def test_a_job_that_was_deleted_is_not_run_again(slow):
-    status, said = slow["deleted"].finish()
+def test_a_job_that_was_deleted_is_not_run_again(deleted):
+    status, said = deleted.finish()
     assert status == 1
     assert re.search(r"1 / 2 failed.*\nwas deleted, or exceeded a limit of its queue .*: JOB=2$", said, re.MULTILINE)
     assert "again" not in said

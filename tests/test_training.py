@@ -198,15 +198,16 @@ def test_summary_counts_ends_in_the_loss_but_not_in_the_accuracy():
     assert summary["loss"] == 2 and summary["top1"] == 0.5 and summary["acc"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.usefixtures("results")
 def test_seeds_side_by_side(experiment, tmp_path):
     shutil.copytree(experiment / "exp", tmp_path / "other", dirs_exist_ok=True)
     config = tmp_path / "other/text_only/config.yaml"
     with pytest.raises(RecipeError, match="more than once"):
         seed_tables([experiment / "exp", tmp_path / "other"], "text_only_continued")
     config.write_text(config.read_text().replace("seed: 1", "seed: 2"))
-    results = json.loads((tmp_path / "other/results.json").read_text())
-    results["systems"]["taste"]["test"]["loss"] += 0.2
-    (tmp_path / "other/results.json").write_text(json.dumps(results))
+    other = json.loads((tmp_path / "other/results.json").read_text())
+    other["systems"]["taste"]["test"]["loss"] += 0.2
+    (tmp_path / "other/results.json").write_text(json.dumps(other))
     tables = seed_tables([experiment / "exp", tmp_path / "other"], "text_only_continued")
     assert "seeds 1, 2" in tables and "± 0.1414" in tables
     names = ("taste", "text_only_continued")
