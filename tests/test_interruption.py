@@ -31,7 +31,7 @@ LOGS = re.compile(r"/log/|\.log$|/tensorboard/|/run\.jsonl$|/\.steps/|/\.\w+\.do
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory, pretrained_dir):
-    """A recipe directory, and for each stage the call that runs it."""
+    """A recipe directory in which all stages have run, for each stage the options of its call and its seconds."""
     folder = make_recipe_dir(tmp_path_factory.mktemp("interruption") / "recipe", SETTINGS)
     utts = copy_chapters(CORPUS / "train", folder / "corpus/train", 2, 3)
     copy_chapters(CORPUS / "test", folder / "corpus/test", 1, 2)
@@ -44,7 +44,16 @@ def recipe(tmp_path_factory, pretrained_dir):
         "score_utts=1 nj=1 set_jobs=2 train_jobs=2 again=false\n"
     )
     stages = range(LAST_STAGE + 1)
-    return folder, [["--config", "mine.conf", "--stage", f"{stage}", "--stop_stage", f"{stage}"] for stage in stages]
+    calls = [["--config", "mine.conf", "--stage", f"{stage}", "--stop_stage", f"{stage}"] for stage in stages]
+    return folder, [(options, run_for_seconds(folder, options)) for options in calls]
+
+
+def run_for_seconds(folder, options):
+    """Run a stage; returns how long that takes."""
+    start = time.monotonic()
+    undisturbed = run(folder, *options)
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+    return time.monotonic() - start
 
 
 def run_and_kill(folder, options, seconds):
@@ -110,22 +119,16 @@ def without_circumstances(value):
 
 def test_a_run_whose_every_stage_was_killed_leaves_what_an_undisturbed_one_leaves(recipe):
     folder, stages = recipe
-    seconds = []
-    for options in stages:
-        start = time.monotonic()
-        undisturbed = run(folder, *options)
-        assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
-        seconds.append(time.monotonic() - start)
     expected = contents(folder)
     for name in ("data", "dump", "exp"):
         shutil.rmtree(folder / name)
     drawn = random.Random(SEED)
-    for stage, options in enumerate(stages):
-        moment, start = drawn.uniform(0, 1) * seconds[stage], time.time()
+    for stage, (options, seconds) in enumerate(stages):
+        moment, start = drawn.uniform(0, 1) * seconds, time.time()
         while not run_and_kill(folder, options, moment):  # it had ended before
             forget(folder, start)
             moment /= 2
-        print(f"seed {SEED}: stage {stage} killed after {moment:.2f} s of {seconds[stage]:.2f}")
+        print(f"seed {SEED}: stage {stage} killed after {moment:.2f} s of {seconds:.2f}")
         result = run(folder, *options)
         assert result.returncode == 0, f"seed {SEED}, stage {stage}:\n{result.stdout}{result.stderr}"
     found = contents(folder)
