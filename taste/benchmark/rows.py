@@ -9,7 +9,18 @@ from pathlib import Path
 
 import torch
 
-from taste.benchmark import aggregation, decoding, features, joining, quality, reading, scores, training_step, units
+from taste.benchmark import (
+    aggregation,
+    decoding,
+    features,
+    joining,
+    quality,
+    reading,
+    recordings,
+    scores,
+    training_step,
+    units,
+)
 from taste.benchmark.harness import Side
 from taste.benchmark.models import ROOT, librispeech_model
 from taste.config import load_config
@@ -111,7 +122,12 @@ def feature_rows(pretrained_dir: Path, corpus: str | None) -> list[Row]:
         "Both take nearly all of their time for the same products in float32. In bfloat16 these would take half of it, "
         "but frames between two centroids would change their units."
     )
-    return [*rows, Row("k-means units of an hour's frames", *assignment, 2.0, if_missed=why)]
+    at_once, alone = Side("taste", recordings.check), Side("one thread", recordings.check, {"readers": 1})
+    return [
+        *rows,
+        Row("k-means units of an hour's frames", *assignment, 2.0, if_missed=why),
+        Row(f"stage 1's look at {recordings.UTTERANCES} recordings", at_once, alone, 1.0),
+    ]
 
 
 def lm_rows() -> list[Row]:

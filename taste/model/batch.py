@@ -37,7 +37,7 @@ class Batch:
 
         def move(value: object) -> object:
             if isinstance(value, Tensor):
-                return value.to(device, non_blocking=True)
+                return value.to(device)
             return {name: move(each) for name, each in value.items()} if isinstance(value, dict) else value
 
         return Batch(**{each.name: move(getattr(self, each.name)) for each in fields(self)})
