@@ -231,10 +231,19 @@ def checks(recipe: Path, pretrained_dir: Path, corpus: str | None) -> list[Check
         Side("share", quality.frames_apart, {**alike, "least_level": level}) for level in (-math.inf, LOUD)
     )
     cosines = f"frames in {dtype} whose cosine to those in float32 is below {LEAST_COSINE}"
+    varies = (
+        "Of an utterance a few numbers are held, in all some MB: the peak itself varies by 1 to 2 % from run to run."
+    )
     why = "They are of silences, where the last blocks look about: see the frames that are louder."
     return [
         Check(cosines, [apart], 0.0, if_missed=why),
         Check(f"{cosines}, of frames above {LOUD:g} dB of their utterance's level", [loud_apart], 0.001),
         Check(f"unit loss of egs/mini's taste, features in {dtype} instead of float32", losses, 0.005),
-        Check("peak memory of training on 100,000 utterances instead of 1,000", corpora, 0.02, of_memory=True),
+        Check(
+            "peak memory of training on 100,000 utterances instead of 1,000",
+            corpora,
+            0.02,
+            of_memory=True,
+            if_missed=varies,
+        ),
     ]
