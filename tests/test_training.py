@@ -84,7 +84,8 @@ def test_results_show_that_speech_tells_what_text_does_not(experiment, results):
     assert compare(scores[0], scores[0])["difference"] == 0
 
 
-def test_tokens_keep_what_speech_tells_and_are_enough_by_themselves(experiment, results, tmp_path):
+@pytest.mark.usefixtures("results")
+def test_tokens_keep_what_speech_tells_and_are_enough_by_themselves(experiment, tmp_path):
     exp, data = experiment / "exp", experiment / "data"
     (tmp_path / "data").mkdir()
     (tmp_path / "data/test").symlink_to(data / "test")
@@ -101,8 +102,10 @@ def test_tokens_keep_what_speech_tells_and_are_enough_by_themselves(experiment, 
     assert {utt: score.nll for utt, score in found.items()} == pytest.approx(
         {utt: score.nll for utt, score in expected.items()}, rel=1e-4
     )
-    loss = {name: results[name]["test"]["loss"] for name in ("text_only_continued", "taste", "taste_rvq")}
-    gain = {name: loss[name] - loss["text_only_continued"] for name in loss}
+    scores = {
+        name: load_scores(exp / name / "eval/test.jsonl") for name in ("text_only_continued", "taste", "taste_rvq")
+    }
+    gain = {name: compare(scores[name], scores["text_only_continued"])["difference"] for name in scores}
     assert gain["taste_rvq"] < 0.5 * gain["taste"]
 
 
